@@ -1,0 +1,140 @@
+"""What a launcher is: hosts, short commands on them, files to them, and nodes that outlive the driver or the job.
+
+Every far-side command is `argv` of the node program (``node.pyz``, see `usernetes_deploy.node`), so a launcher knows
+nothing of Kubernetes. Secrets are only ever passed in ``stdin``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Protocol, TypeVar
+
+from usernetes_deploy.errors import CommandFailed, NodeFailures, TimedOut
+
+T = TypeVar("T")
+H = TypeVar("H")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine of the allocation.
+
+    `name` is unique within the cluster and becomes the Kubernetes node's name; `address` is the IP address that other
+    hosts reach it by ("" until the probe has answered); `where` is the launcher's own handle (a Flux rank, an SSH
+    destination).
+    """
+
+    name: str
+    address: str = ""
+    where: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A finished command: what it printed, and its exit code (negative: the signal that ended it)."""
+
+    argv: Sequence[str]
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def check(self, node: str | None = None, remedy: str | None = None) -> Completed:
+        """Return self, or raise `CommandFailed` when the exit code is not 0."""
+        if self.returncode:
+            raise CommandFailed(self.argv, self.returncode, self.stderr or self.stdout, node=node, remedy=remedy)
+        return self
+
+
+class Launcher(Protocol):
+    """Starts commands on hosts. Implementations: `local`, `flux`, `ssh`, and `fake` for tests and scale runs."""
+
+    name: str
+
+    def hosts(self) -> Sequence[Host]:
+        """The members of the allocation, in a stable order; the first carries the control plane."""
+
+    def node_program(self, host: Host) -> Sequence[str]:
+        """The argv prefix that runs the node program on `host`, e.g. ``("python3", "/var/tmp/.../node.pyz")``.
+
+        Puts the program there first where the host does not share our file system.
+        """
+
+    def run(self, host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Completed:
+        """Run a short command on `host` to its end. Raises `TimedOut`; a non-zero exit code is returned."""
+
+    def send(self, host: Host, source: PurePath, target: str, *, timeout: float = 600) -> None:
+        """Copy the file `source` to the path `target` on `host` (no-op where it is the same file)."""
+
+    def start(self, host: Host, argv: Sequence[str], *, stdin: bytes) -> Mapping[str, Any]:
+        """Start a node: `argv` stays, reads `stdin` to its end, and writes its own log. Returns a JSON-able handle.
+
+        The node lives until `down`, or until the allocation it was started in ends.
+        """
+
+    def close(self) -> None:
+        """Give back connections; started nodes stay."""
+
+    def to_state(self) -> Mapping[str, Any]:
+        """What `status` and `down` need, from another process and another day, to make this launcher again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one call per host: results and failures by host name; none is ever dropped."""
+
+    results: Mapping[str, Any]
+    failures: Mapping[str, BaseException]
+
+    def check(self, tried: str | None = None) -> Outcome:
+        """Return self, or raise `NodeFailures` with a line a node."""
+        if self.failures:
+            raise NodeFailures(self.failures, tried)
+        return self
+
+
+def on_all(
+    hosts: Iterable[Host], call: Callable[[Host], Any], *, deadline: float = 120, workers: int = 64
+) -> Outcome:
+    """Call ``call(host)`` for every host side by side; a host that is not done after `deadline` seconds has failed.
+
+    >>> on_all([Host("a"), Host("b")], lambda host: host.name.upper()).results
+    {'a': 'A', 'b': 'B'}
+
+    A straggler's thread is left behind (a thread cannot be killed), but nobody waits for it: `call` must hold its own
+    time-out to end.
+    """
+    members = list(hosts)
+    results: dict[str, Any] = {}
+    failures: dict[str, BaseException] = {}
+    if not members:
+        return Outcome(results, failures)
+    ends = time.monotonic() + deadline
+    pool = ThreadPoolExecutor(max_workers=max(1, min(workers, len(members))), thread_name_prefix="host")
+    pending: dict[Future[Any], Host] = {pool.submit(call, host): host for host in members}
+    try:
+        while pending:
+            done, _ = wait(pending, timeout=max(0.0, ends - time.monotonic()), return_when=FIRST_COMPLETED)
+            if not done:
+                break
+            for future in done:
+                host = pending.pop(future)
+                error = future.exception()
+                if error is not None:
+                    failures[host.name] = error
+                else:
+                    results[host.name] = future.result()
+        for future, host in pending.items():
+            future.cancel()
+            failures[host.name] = TimedOut(f"no answer within {deadline:g} s", node=host.name)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    order = [host.name for host in members]
+    return Outcome(
+        {name: results[name] for name in order if name in results},
+        {name: failures[name] for name in order if name in failures},
+    )
