@@ -1,0 +1,66 @@
+"""What the phases of a change share: what was asked for, who carries it out, and what is known so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usernetes_deploy.api import Api
+from usernetes_deploy.launch.base import Host, Launcher
+from usernetes_deploy.node.config import NodeConfig
+from usernetes_deploy.phase import Report
+from usernetes_deploy.spec import ClusterSpec
+from usernetes_deploy.state import ClusterState
+
+if TYPE_CHECKING:
+    from usernetes_deploy.bundle import Bundle
+    from usernetes_deploy.facts import HostFacts
+
+
+@dataclass
+class BringUp:
+    """One `up`. Fields below `report` are filled in by the phases, in the order of the fields."""
+
+    spec: ClusterSpec
+    launcher: Launcher
+    state: ClusterState
+    bundle: Bundle
+    report: Report
+    wait: bool = True
+    created: str = ""  # ISO 8601, UTC
+    cluster_id: str = ""
+    hosts: Sequence[Host] = ()
+    candidates: Mapping[str, Sequence[int]] = field(default_factory=dict)  # host -> ports to try
+    facts: dict[str, HostFacts] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    nodes: list[NodeConfig] = field(default_factory=list)
+    handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that any one step on all hosts may take."""
+        return float(self.spec.wait_seconds)
+
+    def api(self, timeout: float = 10) -> Api:
+        """The API as the administrator, with the credential in the state directory."""
+        return self.state.api(timeout)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node goes on its host: decided by `check_nodes` from the facts."""
+
+    address: str
+    interface: str
+    why: str
+    mtu: int
+    base: Path  # the node-local folder that holds node folders and the staged bundle
+    node_dir: Path
+    outer: str
+    cgroups: str
+    nameservers: tuple[str, ...]
+    mesh_port: int
+    api_port: int | None

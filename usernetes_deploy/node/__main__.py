@@ -1,0 +1,89 @@
+"""The node program, ``node.pyz``: what the driver runs on the far side.
+
+::
+
+    run        keep a node in the foreground; its blob comes on stdin
+    start      the same in the background: returns when the node's keeper stands
+    supervise  (internal) the supervisor, started by rootlesskit
+    status     what a node says of itself, as JSON
+    stop       end the node of a folder and remove the folder
+    logs       the end of a component's log, or all that comes
+    enter      run a command inside a node's namespaces
+    stage      put a bundle on this host's disk, verified
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from usernetes_deploy.bundle import stage as staging
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node import supervisor, verbs
+from usernetes_deploy.node.config import NodeConfig
+from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one verb; errors go to stderr as text, with the exit code of their kind."""
+    parser = argparse.ArgumentParser(prog="node.pyz", description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="verb", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("--die-with-parent", action="store_true")
+    commands.add_parser("start")
+    commands.add_parser("supervise")
+    for name in ("status", "stop", "logs", "enter"):
+        command = commands.add_parser(name)
+        command.add_argument("directory", type=Path)
+        if name == "stop":
+            command.add_argument("--rootlesskit", default="rootlesskit")
+            command.add_argument("--keep", type=Path, help="move the logs here first")
+        if name == "logs":
+            command.add_argument("--component", action="append", default=[])
+            command.add_argument("--lines", type=int, default=50)
+            command.add_argument("--follow", action="store_true")
+        if name == "enter":
+            command.add_argument("--host-network", action="store_true")
+            command.add_argument("command", nargs=argparse.REMAINDER)
+    stage = commands.add_parser("stage")
+    stage.add_argument("source", type=Path)
+    stage.add_argument("parent", type=Path)
+    options = parser.parse_args(argv)
+    try:
+        return _dispatch(options)
+    except UsernetesError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.verb in ("run", "start"):
+        if getattr(options, "die_with_parent", False):
+            die_with_parent()
+        keeper = Keeper(NodeConfig.from_json(sys.stdin.buffer.read()), [*own_program(), "supervise"])
+        return keeper.run() if options.verb == "run" else verbs.in_background(keeper)
+    if options.verb == "supervise":
+        supervisor.main()
+    elif options.verb == "status":
+        print(json.dumps(verbs.status(options.directory)))
+    elif options.verb == "stop":
+        verbs.stop(options.directory, options.rootlesskit, options.keep)
+    elif options.verb == "logs":
+        verbs.logs(options.directory, options.component, options.lines, options.follow)
+    elif options.verb == "enter":
+        command = options.command[1:] if options.command[:1] == ["--"] else options.command
+        verbs.enter(options.directory, command, options.host_network)
+    elif options.verb == "stage":
+        print(staging.stage(options.source, options.parent))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The node's blob: everything a node is told, as one JSON document on stdin.
+
+Made by the driver (`usernetes_deploy.phases.make_identities`), read by the keeper and the supervisor. It holds private
+keys, so it lives in memory only: never on argv, in the environment or on disk.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from usernetes_deploy.errors import UsernetesError
+
+SCHEMA = 1
+RUN = Path("/run/usernetes")  # on the node's own tmpfs, seen by nobody outside its mount namespace
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+KUBERNETES = Path("/etc/kubernetes")
+PKI = KUBERNETES / "pki"
+
+
+class NodeConfig(NamedTuple):
+    """One node, complete. Addresses are IPv4 text, ports TCP unless said otherwise."""
+
+    schema: int
+    cluster: str
+    cluster_id: str
+    name: str
+    index: int
+    control_plane: bool
+    node_dir: str
+    bundle: str
+    host_address: str
+    api_port: int  # on the host's network, published by rootlesskit; first node only
+    api_url: str  # inside the cluster's network
+    api_outside: str  # on the hosts' network
+    node_ip: str
+    pod_cidr: str
+    cluster_cidr: str
+    service_cidr: str
+    dns_ip: str
+    dns_domain: str
+    nameservers: List[str]
+    outer: str  # slirp4netns | pasta
+    network: Dict[str, Any]  # the backend's own part: {"backend": "mesh", "mtu": 1420, ...}
+    files: Dict[str, str]  # path in the node's mount namespace -> content; keys and certificates, all 0600
+    manifests: List[Dict[str, Any]]  # applied by the first node when the API answers
+    durability: str
+    system_cpus: Optional[str]
+    cgroups: str  # none | delegated
+    devices: List[Dict[str, Any]]
+    shared: Optional[str]
+    images: List[str]
+    labels: Dict[str, str]
+    metrics: bool
+
+    @property
+    def root(self) -> Path:
+        """The node's folder on the host's disk."""
+        return Path(self.node_dir)
+
+    @property
+    def logs(self) -> Path:
+        """One log a component."""
+        return self.root / "logs"
+
+    def binary(self, name: str) -> str:
+        """Path of a binary of the bundle."""
+        return str(Path(self.bundle) / "bin" / name)
+
+    def to_json(self) -> bytes:
+        """The blob."""
+        return json.dumps(self._asdict()).encode()
+
+    @classmethod
+    def from_json(cls, blob: bytes) -> NodeConfig:
+        """Read a blob; raises `UsernetesError` when it was cut off or is of another version."""
+        try:
+            document = json.loads(blob)
+            config = cls(**document)
+        except (ValueError, TypeError) as error:
+            raise UsernetesError(f"the node's configuration on stdin is not complete: {error}") from error
+        if config.schema != SCHEMA:
+            raise UsernetesError(f"the node program reads configuration schema {SCHEMA}, got {config.schema}")
+        return config

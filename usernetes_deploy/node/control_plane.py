@@ -1,0 +1,187 @@
+"""The control plane as plain processes on the first node: no static pods, no images to import.
+
+Flags follow what kubeadm writes into its manifests for this version, except that nothing elects a leader (there is one
+of each) and nobody is anonymous.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from usernetes_deploy.node.config import KUBERNETES, PKI, RUN, NodeConfig
+
+API_PORT = 6443
+ETCD = "https://127.0.0.1:2379"
+
+
+def etcd(config: NodeConfig) -> List[str]:
+    """etcd on the node's loopback, with TLS both ways. `durability: memory` keeps its data on a tmpfs."""
+    durable = config.durability == "disk"
+    data = config.root / "etcd" if durable else RUN / "etcd"
+    return [
+        config.binary("etcd"),
+        f"--name={config.name}",
+        f"--data-dir={data}",
+        f"--listen-client-urls={ETCD}",
+        f"--advertise-client-urls={ETCD}",
+        "--listen-peer-urls=https://127.0.0.1:2380",
+        "--initial-advertise-peer-urls=https://127.0.0.1:2380",
+        f"--initial-cluster={config.name}=https://127.0.0.1:2380",
+        f"--cert-file={PKI}/etcd/server.crt",
+        f"--key-file={PKI}/etcd/server.key",
+        f"--trusted-ca-file={PKI}/etcd/ca.crt",
+        "--client-cert-auth=true",
+        f"--peer-cert-file={PKI}/etcd/server.crt",
+        f"--peer-key-file={PKI}/etcd/server.key",
+        f"--peer-trusted-ca-file={PKI}/etcd/ca.crt",
+        "--peer-client-cert-auth=true",
+        "--snapshot-count=10000",
+        # One member elects itself: a slow heartbeat costs nothing but the first second.
+        "--heartbeat-interval=500",
+        "--election-timeout=2500",
+        "--initial-election-tick-advance=true",
+        "--watch-progress-notify-interval=60s",
+        "--auto-compaction-retention=0",
+        *([] if durable else ["--unsafe-no-fsync=true"]),
+    ]
+
+
+def apiserver(config: NodeConfig) -> List[str]:
+    """The API server: reached at the node's mesh address by nodes, through rootlesskit's published port by everyone else."""
+    return [
+        config.binary("kube-apiserver"),
+        f"--advertise-address={config.node_ip}",
+        f"--secure-port={API_PORT}",
+        "--allow-privileged=true",
+        "--anonymous-auth=false",
+        "--authorization-mode=Node,RBAC",
+        f"--client-ca-file={PKI}/ca.crt",
+        "--enable-admission-plugins=NodeRestriction",
+        f"--etcd-servers={ETCD}",
+        f"--etcd-cafile={PKI}/etcd/ca.crt",
+        f"--etcd-certfile={PKI}/apiserver-etcd-client.crt",
+        f"--etcd-keyfile={PKI}/apiserver-etcd-client.key",
+        f"--kubelet-certificate-authority={PKI}/ca.crt",
+        f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt",
+        f"--kubelet-client-key={PKI}/apiserver-kubelet-client.key",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--proxy-client-cert-file={PKI}/front-proxy-client.crt",
+        f"--proxy-client-key-file={PKI}/front-proxy-client.key",
+        f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--service-account-issuer=https://kubernetes.default.svc.{config.dns_domain}",
+        f"--service-account-key-file={PKI}/sa.pub",
+        f"--service-account-signing-key-file={PKI}/sa.key",
+        f"--service-cluster-ip-range={config.service_cidr}",
+        f"--tls-cert-file={PKI}/apiserver.crt",
+        f"--tls-private-key-file={PKI}/apiserver.key",
+        "--profiling=false",
+        "--enable-aggregator-routing=true",
+    ]
+
+
+def controller_manager(config: NodeConfig) -> List[str]:
+    """The controller manager; pod CIDRs are the driver's to give, so it allocates none."""
+    conf = KUBERNETES / "controller-manager.conf"
+    return [
+        config.binary("kube-controller-manager"),
+        f"--kubeconfig={conf}",
+        f"--authentication-kubeconfig={conf}",
+        f"--authorization-kubeconfig={conf}",
+        "--bind-address=127.0.0.1",
+        "--allocate-node-cidrs=false",
+        f"--client-ca-file={PKI}/ca.crt",
+        f"--cluster-name={config.cluster}",
+        f"--cluster-signing-cert-file={PKI}/ca.crt",
+        f"--cluster-signing-key-file={PKI}/ca.key",
+        f"--root-ca-file={PKI}/ca.crt",
+        f"--service-account-private-key-file={PKI}/sa.key",
+        f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        "--use-service-account-credentials=true",
+        "--leader-elect=false",
+        "--flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins",
+        "--profiling=false",
+        # Kubelets renew their lease every 15 s (a quarter of nodeLeaseDurationSeconds).
+        "--node-monitor-period=5s",
+        "--node-monitor-grace-period=50s",
+    ]
+
+
+def scheduler(config: NodeConfig) -> List[str]:
+    """The scheduler."""
+    conf = KUBERNETES / "scheduler.conf"
+    return [
+        config.binary("kube-scheduler"),
+        f"--kubeconfig={conf}",
+        f"--authentication-kubeconfig={conf}",
+        f"--authorization-kubeconfig={conf}",
+        "--bind-address=127.0.0.1",
+        "--leader-elect=false",
+        "--profiling=false",
+    ]
+
+
+def corefile(config: NodeConfig) -> str:
+    """CoreDNS answers for the cluster's domain from the API and forwards the rest."""
+    return f""".:53 {{
+    bind {config.node_ip}
+    errors
+    kubernetes {config.dns_domain} in-addr.arpa ip6.arpa {{
+        kubeconfig {KUBERNETES}/coredns.conf
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 30
+    }}
+    forward . {RUN}/resolv.conf {{
+        max_concurrent 1000
+    }}
+    cache 30
+    loadbalance
+}}
+"""
+
+
+def coredns(config: NodeConfig) -> List[str]:
+    """The cluster's DNS server, on the first node's mesh address."""
+    return [config.binary("coredns"), f"-conf={RUN / 'Corefile'}", "-quiet"]
+
+
+def local_path(config: NodeConfig) -> List[str]:
+    """The provisioner behind the default StorageClass."""
+    return [
+        config.binary("local-path-provisioner"),
+        "start",
+        f"--kubeconfig={KUBERNETES}/local-path.conf",
+        "--namespace=kube-system",
+        "--configmap-name=local-path-config",
+        "--service-account-name=local-path-provisioner",
+        "--helper-image=localhost/usernetes/busybox:1",
+        f"--config={RUN / 'local-path.json'}",
+    ]
+
+
+def metrics_server(config: NodeConfig) -> List[str]:
+    """What `kubectl top` asks; reached through the aggregation layer at the node's mesh address."""
+    conf = KUBERNETES / "metrics-server.conf"
+    return [
+        config.binary("metrics-server"),
+        f"--kubeconfig={conf}",
+        f"--authentication-kubeconfig={conf}",
+        f"--authorization-kubeconfig={conf}",
+        f"--bind-address={config.node_ip}",
+        "--secure-port=4443",
+        f"--tls-cert-file={PKI}/metrics-server.crt",
+        f"--tls-private-key-file={PKI}/metrics-server.key",
+        f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        f"--kubelet-certificate-authority={PKI}/ca.crt",
+        "--kubelet-preferred-address-types=InternalIP",
+        "--metric-resolution=30s",
+    ]
+
+
+def environment() -> Dict[str, str]:
+    """A lower heap target: at rest the control plane shares its node with the job."""
+    return {"GOGC": "80"}

@@ -1,0 +1,193 @@
+"""The keeper of a node: the user's own process that starts rootlesskit, and starts it again when it dies.
+
+Killing the keeper ends the node completely: rootlesskit gets SIGKILL with its parent, the PID namespace goes with it.
+The blob stays in the keeper's memory; rootlesskit and the supervisor read it from a sealed anonymous file on stdin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node.config import NodeConfig
+from usernetes_deploy.node.control_plane import API_PORT
+from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
+
+PR_SET_PDEATHSIG = 1
+COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")
+SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def rootlesskit_argv(config: NodeConfig, program: List[str]) -> List[str]:
+    """The command that makes the node's namespaces and runs `program` inside them."""
+    argv = [
+        config.binary("rootlesskit"),
+        f"--state-dir={config.root / 'rk'}",
+        f"--net={config.outer}",
+        "--mtu=65520",
+        "--disable-host-loopback",
+        "--detach-netns",
+        "--pidns",
+        "--propagation=rslave",
+        "--port-driver=builtin",
+        *(f"--copy-up={path}" for path in COPIED_UP),
+    ]
+    if config.cgroups == "delegated":
+        argv += ["--cgroupns", "--evacuate-cgroup2=usernetes"]
+    if config.control_plane:
+        argv.append(f"--publish=0.0.0.0:{config.api_port}:{API_PORT}/tcp")
+    return [*argv, *program]
+
+
+def prepare(config: NodeConfig) -> None:
+    """Make the node's folder; raises `UsernetesError` when it is not ours or its path is too long."""
+    longest = config.root / "rk" / ".bridge.sock.lock"
+    if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
+        raise UsernetesError(
+            f"{config.root} is too long for the unix sockets in it ({SOCKET_PATH_LIMIT} bytes)",
+            node=config.name,
+            remedy="set storage.nodeDirectory to a shorter node-local folder",
+        )
+    try:
+        config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config.logs.mkdir(mode=0o700, exist_ok=True)
+        owner = config.root.stat().st_uid
+    except OSError as error:
+        raise UsernetesError(error.strerror or str(error), node=config.name, tried=f"make {config.root}") from error
+    if owner != os.getuid():
+        raise UsernetesError(f"{config.root} belongs to uid {owner}", node=config.name)
+
+
+class Keeper:
+    """Starts and restarts one node's process tree.
+
+    `record` (``keeper.json`` in the node's folder) names this process with its start time, so that a later `stop` never
+    kills another process that got the same number.
+    """
+
+    def __init__(self, config: NodeConfig, program: List[str]) -> None:
+        self.config = config
+        self.program = program
+        self.restarts = 0
+        self.last_exit: Optional[str] = None
+        self._child: Optional[subprocess.Popen[bytes]] = None
+        self._ending = False
+
+    def prepare(self) -> None:
+        """Make the node's folder; raises `UsernetesError` when it cannot carry a node."""
+        prepare(self.config)
+
+    def run(self) -> int:
+        """Keep the node until SIGTERM or SIGINT; returns the exit code."""
+        self.prepare()
+        with (self.config.root / "keeper.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsernetesError(
+                    f"a node is already running in {self.config.root}",
+                    node=self.config.name,
+                    remedy="usernetes down, then up again",
+                ) from error
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, self._end)
+            backoff = FIRST_BACKOFF
+            while not self._ending:
+                began = time.monotonic()
+                self.last_exit = how_it_ended(self._once())
+                if self._ending:
+                    break
+                self.restarts += 1
+                self._record()
+                if time.monotonic() - began > 60:
+                    backoff = FIRST_BACKOFF
+                time.sleep(backoff)
+                backoff = min(backoff * 2, LONGEST_BACKOFF)
+            (self.config.root / "keeper.json").unlink(missing_ok=True)
+        return 0
+
+    def _once(self) -> int:
+        remove_state(self.config.root / "rk")
+        blob = os.memfd_create("usernetes-node", os.MFD_CLOEXEC)
+        os.write(blob, self.config.to_json())
+        os.lseek(blob, 0, os.SEEK_SET)
+        try:
+            with (self.config.logs / "node.log").open("ab") as log:
+                self._child = subprocess.Popen(
+                    rootlesskit_argv(self.config, self.program),
+                    stdin=blob,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    preexec_fn=die_with_parent,
+                    env=clean_environment(self.config),
+                )
+        except OSError as error:
+            raise UsernetesError(str(error), node=self.config.name) from error
+        finally:
+            os.close(blob)
+        self._record()
+        return self._child.wait()
+
+    def _end(self, *_: object) -> None:
+        """SIGKILL is enough: with rootlesskit's child the kernel ends every process of the PID namespace."""
+        self._ending = True
+        if self._child is not None:
+            with contextlib.suppress(OSError):
+                self._child.kill()
+
+    def _record(self) -> None:
+        document: Dict[str, Any] = {
+            "pid": os.getpid(),
+            "startTime": start_time(os.getpid()),
+            "rootlesskit": self._child.pid if self._child else None,
+            "restarts": self.restarts,
+            "lastExit": self.last_exit,
+        }
+        draft = self.config.root / "keeper.new"
+        with contextlib.suppress(OSError):
+            draft.write_text(json.dumps(document))
+            draft.replace(self.config.root / "keeper.json")
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGKILL when the parent dies (called between fork and exec)."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start_time(pid: int) -> Optional[int]:
+    """When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def remove_state(directory: Path) -> None:
+    """Remove what a killed rootlesskit left: its state folder holds sockets and a bind-mounted file, nothing of worth."""
+    subprocess.run(["rm", "-rf", str(directory)], check=False, capture_output=True)
+
+
+def clean_environment(config: NodeConfig) -> Dict[str, str]:
+    """Only what a node needs of the job's environment: nobody's tokens travel into pods' helpers."""
+    kept = {name: os.environ[name] for name in ("HOME", "USER", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    path = os.environ.get("PATH", "")
+    return {**kept, "PATH": f"{config.bundle}/bin:{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin",
+            "XDG_RUNTIME_DIR": str(config.root), "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def own_program() -> List[str]:
+    """The argv prefix that runs this node program again."""
+    return [sys.executable, "-I", str(Path(sys.argv[0]).resolve())]

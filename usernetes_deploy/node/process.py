@@ -1,0 +1,196 @@
+"""One supervised component: started, watched without polling, started again with backoff, its log kept short.
+
+>>> web = Component("web", ["httpd", "-f"], log=Path("/tmp/web.log"))
+>>> web.start(); web.snapshot()["state"]
+'running'
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+FIRST_BACKOFF = 0.25
+LONGEST_BACKOFF = 30.0
+CALM = 60.0  # a component that ran this long starts again without delay
+LOG_LIMIT = 16 << 20
+
+
+class Component:
+    """A process that has to run as long as the node does.
+
+    `prepare` is called before each start; `started` after each start, with the process, and may take its time: the
+    component counts as ready when it returns. what `stdin` returns is written to the process, and closed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Optional[Mapping[str, str]] = None,
+        stdin: Callable[[], bytes] = lambda: b"",
+        prepare: Optional[Callable[[], None]] = None,
+        started: Optional[Callable[[subprocess.Popen[bytes]], None]] = None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.argv = list(argv)
+        self.log = log
+        self.env = dict(env or {})
+        self.stdin = stdin
+        self.prepare = prepare
+        self.started = started
+        self.changed = changed
+        self.ready = threading.Event()
+        self.state = "waiting"
+        self.restarts = 0
+        self.since = time.time()
+        self.last_exit: Optional[str] = None
+        self.pid: Optional[int] = None
+        self._stopping = threading.Event()
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._thread: Optional[threading.Thread] = None
+
+    def start(self) -> None:
+        """Start it in a thread of its own and return at once."""
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def stop(self, grace: float = 0.0) -> None:
+        """End it for good: SIGTERM, and SIGKILL after `grace` seconds (0: at once)."""
+        self._stopping.set()
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        with contextlib.suppress(OSError):
+            if grace:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(grace)
+                    return
+            process.kill()
+
+    def snapshot(self) -> Dict[str, Any]:
+        """What `status` says of it; `since` is seconds since the epoch."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "pid": self.pid,
+            "restarts": self.restarts,
+            "since": round(self.since, 3),
+            "lastExit": self.last_exit,
+        }
+
+    def rotate(self, limit: int = LOG_LIMIT) -> None:
+        """Keep the last `limit` bytes at most twice: the log is copied to ``.1`` and cut, for its writer keeps it open."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > limit:
+                with self.log.open("rb") as whole:
+                    whole.seek(-limit, os.SEEK_END)
+                    self.log.with_suffix(".log.1").write_bytes(whole.read())
+                os.truncate(self.log, 0)
+
+    def _run(self) -> None:
+        backoff = FIRST_BACKOFF
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            reason = self._once()
+            if self._stopping.is_set():
+                break
+            if time.monotonic() - began > CALM:
+                backoff = FIRST_BACKOFF
+            self.restarts += 1
+            self.last_exit = reason
+            self._become("backing off")
+            self._stopping.wait(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
+        self._become("stopped")
+
+    def _once(self) -> str:
+        """Run it once to its end; the reason why it ended."""
+        try:
+            if self.prepare:
+                self.prepare()
+        except Exception as error:  # whatever keeps it from starting is its reason, shown by status
+            return str(error) or type(error).__name__
+        words = self.stdin()
+        try:
+            with self.log.open("ab") as log:
+                process = subprocess.Popen(
+                    self.argv,
+                    stdin=subprocess.PIPE if words else subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **self.env},
+                    start_new_session=True,
+                )
+        except OSError as error:
+            return f"{shlex.join(self.argv[:3])}: {error.strerror or error}"
+        self._process, self.pid = process, process.pid
+        self._become("starting" if self.started else "running")
+        try:
+            if process.stdin:
+                with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                    pipe.write(words)
+            if self.started:
+                self.started(process)
+        except Exception as error:
+            process.kill()
+            process.wait()
+            return str(error) or type(error).__name__
+        if process.poll() is None:
+            self.ready.set()
+            self._become("running")
+        process.wait()
+        self.ready.clear()
+        self.pid = None
+        return how_it_ended(process.returncode)
+
+    def _become(self, state: str) -> None:
+        self.state = state
+        self.since = time.time()
+        self.changed()
+
+
+def how_it_ended(returncode: int) -> str:
+    """
+    >>> how_it_ended(-9), how_it_ended(3)
+    ('killed by SIGKILL', 'exit code 3')
+    """
+    if returncode < 0:
+        try:
+            return f"killed by {signal.Signals(-returncode).name}"
+        except ValueError:
+            return f"killed by signal {-returncode}"
+    return f"exit code {returncode}"
+
+
+def wait_until(check: Callable[[], bool], seconds: float, what: str, alive: Callable[[], bool] = lambda: True) -> None:
+    """Ask every 20 ms (slower after 2 s) until `check` holds; raises RuntimeError when `alive` ends or time is up."""
+    began = time.monotonic()
+    while not check():
+        waited = time.monotonic() - began
+        if not alive():
+            raise RuntimeError(f"ended before {what}")
+        if waited > seconds:
+            raise RuntimeError(f"not {what} after {seconds:g} s")
+        time.sleep(0.02 if waited < 2 else 0.1)
+
+
+def tail(path: Path, lines: int = 5) -> List[str]:
+    """The last `lines` lines of a log; [] when there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - 64 * 1024))
+            return log.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []

@@ -1,0 +1,337 @@
+"""The supervisor of a node: started by rootlesskit inside the user namespace, it starts everything else and watches it.
+
+It sits on the host's network; components run in the node's own (detached) network namespace unless they need a foot
+outside. At rest it sleeps in ``waitpid`` and on one socket; nothing polls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from usernetes_deploy.api import Api, client_context
+from usernetes_deploy.errors import CommandFailed, UsernetesError
+from usernetes_deploy.network import backend_named
+from usernetes_deploy.network.base import Context
+from usernetes_deploy.node import control_plane, kubelet, proxy, runtime
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.native import NativeStarter
+from usernetes_deploy.node.process import Component, wait_until
+
+API_PATIENCE = 120.0
+HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
+VOLUMES = Path("/var/lib/usernetes/volumes")
+
+
+class Supervisor:
+    """One node's components and the order they start in."""
+
+    def __init__(self, config: NodeConfig, netns: Path) -> None:
+        self.config = config
+        self.netns = netns
+        self.began = time.time()
+        self.components: Dict[str, Component] = {}
+        self.phases: Dict[str, float] = {}
+        self.problems: List[str] = []
+        self.snapshotter = "overlayfs"
+        self.backend = backend_named(config.network["backend"])
+        self.context = self.network_context()
+        self._lock = threading.Lock()
+        self._images = threading.Event()
+        self._manifests = threading.Event()
+
+    def nr(self, argv: Sequence[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a short command in the node's network namespace to its end."""
+        full = ["nsenter", f"--net={self.netns}", *argv]
+        return subprocess.run(full, input=stdin, capture_output=True, check=False)
+
+    def spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        in_netns: bool = True,
+        env: Optional[Mapping[str, str]] = None,
+        stdin: Callable[[], bytes] = lambda: b"",
+        prepare: Optional[Callable[[], None]] = None,
+        started: Optional[Callable[[subprocess.Popen[bytes]], None]] = None,
+    ) -> Component:
+        """Start a component and keep it running; returns at once."""
+        component = Component(
+            name,
+            ["nsenter", f"--net={self.netns}", *argv] if in_netns else list(argv),
+            log=self.config.logs / f"{name}.log",
+            env=env,
+            stdin=stdin,
+            prepare=prepare,
+            started=started,
+            changed=self.write_status,
+        )
+        self.components[name] = component
+        component.start()
+        return component
+
+    def network_context(self) -> Context:
+        """What this node lends its network backend."""
+
+        def spawn(name: str, argv: Sequence[str], stdin: Callable[[], bytes]) -> None:
+            # Its interface goes with the helper, so a helper that was started again needs addresses and routes anew.
+            def again(_: subprocess.Popen[bytes]) -> None:
+                if self.components[name].restarts:
+                    _persistently(lambda: self.backend.apply(self.config.network, self.context), lambda: True)
+
+            self.spawn(name, argv, in_netns=False, stdin=stdin, started=again)
+
+        return Context(
+            nr=self.nr,
+            spawn=spawn,
+            folder=self.config.root,
+            run_folder=RUN,
+            binaries=Path(self.config.bundle) / "bin",
+            cni_conf=self.config.root / "cni",
+            netns=str(self.netns),
+        )
+
+    # the node -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Bring the node up and stay; ends only when the process is killed."""
+        try:
+            self._bring_up()
+        except Exception as error:
+            self.problems.append(str(error))
+            self.write_status()
+            raise
+        while True:
+            time.sleep(HOUSEKEEPING)
+            for component in list(self.components.values()):
+                component.rotate()
+
+    def _bring_up(self) -> None:
+        config = self.config
+        self._prepare_mounts()
+        self._write_files()
+        pod_cpus = runtime.environment(config)  # asked before this process is held to the system's CPUs
+        if config.system_cpus:
+            os.sched_setaffinity(0, parse_cpus(config.system_cpus))
+        NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start()
+        self._mark("prepared")
+        if config.control_plane:
+            self._start_control_plane()
+        self.backend.apply(config.network, self.context)
+        self._mark("network")
+        self.snapshotter = runtime.snapshotter(config)
+        containerd_config = runtime.write_config(config, config.root / "cni", self.snapshotter)
+        containerd = self.spawn(
+            "containerd",
+            [config.binary("containerd"), f"--config={containerd_config}"],
+            env=pod_cpus,
+            prepare=lambda: Path(CONTAINERD_SOCKET).unlink(missing_ok=True),
+            started=self._containerd_started,
+        )
+        proxy.write_config(config)
+        kubelet.write_config(config)
+        self.spawn(
+            "kubelet",
+            kubelet.argv(config),
+            env={**kubelet.environment(), "PATH": f"{runtime.HELPERS}:{os.environ['PATH']}"},
+            prepare=lambda: self._before_kubelet(containerd),
+        )
+        self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=self._wait_for_api)
+        self._mark("started")
+
+    def _prepare_mounts(self) -> None:
+        """Real folders under the copied-up ones: what is large goes to the node's disk, what is shared is private."""
+        config = self.config
+        for name in ("logs", "containerd", "kubelet", "pods", "volumes", "registries", "cni"):
+            (config.root / name).mkdir(mode=0o700, exist_ok=True)
+        RUN.mkdir(mode=0o700, exist_ok=True)
+        run_netns = Path("/run/netns")
+        if run_netns.is_symlink():  # copy-up left a link to root's
+            run_netns.unlink()
+        run_netns.mkdir(exist_ok=True)
+        Path("/run/containerd").mkdir(exist_ok=True)
+        _mount("--make-rshared", "/")
+        for name, target in (("kubelet", kubelet.ROOT), ("pods", Path("/var/log/pods")), ("volumes", VOLUMES)):
+            if target.is_symlink():
+                target.unlink()
+            target.mkdir(parents=True, exist_ok=True)
+            _mount("--bind", str(config.root / name), str(target))
+        for path in (Path("/etc/cni"), Path("/var/log/containers"), KUBERNETES):
+            if path.is_symlink():
+                path.unlink()
+            path.mkdir(parents=True, exist_ok=True)
+
+    def _write_files(self) -> None:
+        for name, content in self.config.files.items():
+            path = Path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(content)
+        servers = self.config.nameservers or ["10.0.2.3"]
+        (RUN / "resolv.conf").write_text("".join(f"nameserver {server}\n" for server in servers))
+
+    def _start_control_plane(self) -> None:
+        """All four at once: each tries again on its own until what it needs is there."""
+        config = self.config
+        self.nr(["ip", "link", "set", "lo", "up"])
+        env = control_plane.environment()
+        (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
+        self.spawn("etcd", control_plane.etcd(config), env=env)
+        self.spawn("kube-apiserver", control_plane.apiserver(config), env=env, started=self._api_started)
+        self.spawn("kube-controller-manager", control_plane.controller_manager(config), env=env,
+                   prepare=self._wait_for_api)
+        self.spawn("kube-scheduler", control_plane.scheduler(config), env=env, prepare=self._wait_for_api)
+        (RUN / "Corefile").write_text(control_plane.corefile(config))
+        self.spawn("coredns", control_plane.coredns(config), env=env, prepare=self._wait_for_manifests)
+        self.spawn("local-path-provisioner", control_plane.local_path(config), env=env,
+                   prepare=self._wait_for_manifests)
+        if config.metrics:
+            self.spawn("metrics-server", control_plane.metrics_server(config), env=env,
+                       prepare=self._wait_for_manifests)
+
+    def _containerd_started(self, process: subprocess.Popen[bytes]) -> None:
+        wait_until(Path(CONTAINERD_SOCKET).exists, 30, "listening", lambda: process.poll() is None)
+        self._mark("containerd")
+        if not self._images.is_set():
+            threads = [
+                threading.Thread(target=self._load_image, args=(archive,))
+                for archive in runtime.base_images(self.config)
+            ]
+            for thread in threads:
+                thread.start()
+            threads[0].join()  # the pause image: without it no pod starts
+            self._images.set()
+            self._mark("images")
+
+    def _load_image(self, archive: str) -> None:
+        try:
+            runtime.load_image(self.config, archive, self.snapshotter)
+        except UsernetesError as error:
+            self.problems.append(str(error))
+            self.write_status()
+
+    def _before_kubelet(self, containerd: Component) -> None:
+        wait_until(containerd.ready.is_set, 60, "containerd ready")
+        self._wait_for_api()
+
+    def _api(self) -> Api:
+        """The API as this node's kubelet, over the host's network.
+
+        Not through the mesh: a first packet to a peer that is not up yet would be tried again only after five seconds.
+        """
+        pki = str(PKI)
+        return Api(
+            self.config.api_outside,
+            client_context(f"{pki}/ca.crt", f"{pki}/kubelet-client.crt", f"{pki}/kubelet-client.key"),
+            timeout=5,
+        )
+
+    def _wait_for_api(self) -> None:
+        """Ask until the API is ready; less and less often, for a thousand nodes ask at once."""
+        api, pause, ends = self._api(), 0.05, time.monotonic() + API_PATIENCE
+        try:
+            while not api.ready():
+                if time.monotonic() > ends:
+                    raise UsernetesError(f"the API at {api.server} is not ready after {API_PATIENCE:g} s")
+                time.sleep(pause)
+                pause = min(pause * 1.15, 1.0)
+        finally:
+            api.close()
+
+    def _api_started(self, process: subprocess.Popen[bytes]) -> None:
+        self._wait_for_api()
+        self._mark("api ready")
+        if not self._manifests.is_set():
+            admin = Api(
+                self.config.api_outside,
+                client_context(f"{PKI}/ca.crt", f"{PKI}/admin.crt", f"{PKI}/admin.key"),
+                timeout=30,
+            )
+            for manifest in self.config.manifests:
+                _persistently(lambda manifest=manifest: admin.apply(manifest), lambda: process.poll() is None)  # type: ignore[misc]
+            admin.close()
+            self._manifests.set()
+            self._mark("manifests")
+
+    def _wait_for_manifests(self) -> None:
+        if not self._manifests.wait(API_PATIENCE):
+            raise UsernetesError(f"the cluster's own objects are not applied after {API_PATIENCE:g} s")
+
+    # what is said of it -------------------------------------------------------------------------
+
+    def _mark(self, phase: str) -> None:
+        self.phases[phase] = round(time.time() - self.began, 3)
+        self.write_status()
+
+    def write_status(self) -> None:
+        """Write status.json, whole or not at all; `usernetes status` reads it."""
+        with self._lock:
+            document = {
+                "schema": 1,
+                "name": self.config.name,
+                "cluster": self.config.cluster,
+                "controlPlane": self.config.control_plane,
+                "began": round(self.began, 3),
+                "phases": self.phases,
+                "snapshotter": self.snapshotter,
+                "cgroups": self.config.cgroups,
+                "outer": self.config.outer,
+                "problems": self.problems,
+                "components": [component.snapshot() for component in list(self.components.values())],
+            }
+            target = self.config.root / "status.json"
+            draft = target.with_suffix(".new")
+            with contextlib.suppress(OSError):  # a full disk must not end the node
+                draft.write_text(json.dumps(document))
+                draft.replace(target)
+
+
+def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:
+    """An API that has just become ready may still refuse a kind of its own for a moment."""
+    pause = 0.05
+    while True:
+        try:
+            call()
+        except UsernetesError:
+            if pause > 2 or not alive():
+                raise
+            time.sleep(pause)
+            pause *= 2
+        else:
+            return
+
+
+def parse_cpus(text: str) -> List[int]:
+    """
+    >>> parse_cpus("0-1,8")
+    [0, 1, 8]
+    """
+    cpus: List[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
+    return cpus
+
+
+def _mount(*arguments: str) -> None:
+    argv = ["mount", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandFailed(argv, done.returncode, done.stderr)
+
+
+def main() -> None:
+    """Read the blob on stdin and be the node."""
+    config = NodeConfig.from_json(sys.stdin.buffer.read())
+    os.environ["PATH"] = f"{config.bundle}/bin:{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+    netns = Path(os.environ["ROOTLESSKIT_STATE_DIR"]) / "netns"
+    Supervisor(config, netns).run()

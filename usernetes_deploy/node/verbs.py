@@ -1,0 +1,183 @@
+"""What the node program does about a node from outside it: status, logs, a way in, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node.keeper import Keeper, start_time
+from usernetes_deploy.node.process import tail
+
+PATIENCE = 5.0  # seconds for killed processes to be gone
+
+
+def in_background(keeper: Keeper) -> int:
+    """Detach the keeper from the caller's session; its words go to ``logs/keeper.log``."""
+    read, write = os.pipe()
+    if os.fork():
+        os.close(write)
+        with os.fdopen(read) as answers:
+            said = answers.read()
+        if said:
+            raise UsernetesError(said, node=keeper.config.name)
+        return 0
+    os.close(read)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    code = 1
+    try:
+        keeper.prepare()
+        _redirect(keeper.config.logs / "keeper.log")
+        os.close(write)
+        code = keeper.run()
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            os.write(write, str(error).encode())
+        print(error, file=sys.stderr)
+    os._exit(code)
+
+
+def _redirect(log: Path) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor, target in ((null, 0), (file, 1), (file, 2)):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+
+
+def status(directory: Path) -> Dict[str, Any]:
+    """What is known of the node in `directory`: its keeper, and what its supervisor wrote last.
+
+    >>> status(Path("/nowhere"))
+    {'keeper': None, 'node': None, 'log': []}
+    """
+    keeper = _read(directory / "keeper.json")
+    node = _read(directory / "status.json")
+    if keeper is not None:
+        keeper["alive"] = start_time(keeper["pid"]) == keeper["startTime"]
+    return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}
+
+
+def stop(directory: Path, rootlesskit: str, keep: Optional[Path] = None) -> None:
+    """End the node and remove its folder; fine when there is no node, or only half of one.
+
+    Raises `UsernetesError` when something cannot be ended or removed, naming it.
+    """
+    keeper = _read(directory / "keeper.json")
+    if keeper and start_time(keeper["pid"]) == keeper["startTime"]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(keeper["pid"], signal.SIGTERM)
+    ends = time.monotonic() + PATIENCE
+    pause = 0.01
+    while True:
+        left = list(_processes_of(directory))
+        for pid in left:
+            # The keeper ends by SIGTERM; a rootlesskit without a keeper, or a keeper that is stuck, by SIGKILL.
+            if not keeper or pid != keeper["pid"] or time.monotonic() > ends - PATIENCE + 1:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        if not left:
+            break
+        if time.monotonic() > ends:
+            raise UsernetesError(f"processes {left} did not end within {PATIENCE:g} s", tried=f"stop {directory}")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+    if keep and (directory / "logs").is_dir():
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copytree(directory / "logs", keep, dirs_exist_ok=True)
+    remove(directory, rootlesskit)
+    with contextlib.suppress(OSError):
+        directory.parent.rmdir()  # only when it was the last of the user's nodes here
+
+
+def remove(directory: Path, rootlesskit: str) -> None:
+    """Remove a node's folder, files of the pods' users included: those only a user namespace may delete."""
+    if not directory.exists():
+        return
+    if directory.stat().st_uid != os.getuid():
+        raise UsernetesError(f"{directory} belongs to another user", tried=f"remove {directory}")
+    _make_writable(directory)
+    subprocess.run(["rm", "-rf", str(directory)], check=False, capture_output=True)
+    if directory.exists():
+        state = directory.with_name(f".rm-{directory.name}")
+        done = subprocess.run(
+            [rootlesskit, f"--state-dir={state}", "--net=host", "rm", "-rf", str(directory)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        shutil.rmtree(state, ignore_errors=True)
+        if directory.exists():
+            raise UsernetesError(done.stderr.strip()[-400:] or "still there", tried=f"remove {directory}")
+
+
+def _make_writable(directory: Path) -> None:
+    """overlayfs leaves ``work`` folders without any permission; their owner may still take it."""
+    for path in (directory / "containerd").glob("io.containerd.snapshotter.v1.overlayfs/snapshots/*/work/work"):
+        with contextlib.suppress(OSError):
+            path.chmod(stat.S_IRWXU)
+
+
+def logs(directory: Path, components: List[str], lines: int, follow: bool) -> None:
+    """Print the last `lines` lines of each component's log (all when none is named); raises when there is no such log."""
+    folder = directory / "logs"
+    there = sorted(path.stem for path in folder.glob("*.log"))
+    unknown = [name for name in components if name not in there]
+    if unknown or not there:
+        raise UsernetesError(
+            f"no log of {', '.join(unknown) or 'any component'} in {folder}",
+            remedy=f"choose among {', '.join(there)}" if there else "usernetes status tells whether the node runs",
+        )
+    chosen = [str(folder / f"{name}.log") for name in components or there]
+    argv = ["tail", f"--lines={lines}", *(["--follow=name", "--retry"] if follow else []), *chosen]
+    sys.stdout.flush()
+    os.execvp("tail", argv)
+
+
+def enter(directory: Path, command: List[str], host_network: bool) -> None:
+    """Become `command` inside the node's user, mount and PID namespaces and its network (or the host's)."""
+    state = directory / "rk"
+    try:
+        child = int((state / "child_pid").read_text())
+    except (OSError, ValueError) as error:
+        raise UsernetesError(f"no node is running in {directory}", remedy="usernetes status") from error
+    argv = ["nsenter", f"--target={child}", "--user", "--preserve-credentials", "--mount", "--pid"]
+    if not host_network:
+        argv.append(f"--net=/proc/{child}/root{state / 'netns'}")
+    os.execvp("nsenter", [*argv, "--", *command])
+
+
+def _processes_of(directory: Path) -> Iterator[int]:
+    """Processes of this node that stand outside its PID namespace: its keeper, rootlesskit and the user-space NAT."""
+    marks = (f"--state-dir={directory}/rk".encode(), f"{directory}/rk/".encode())
+    keeper = _read(directory / "keeper.json")
+    if keeper and start_time(keeper["pid"]) == keeper["startTime"]:
+        yield keeper["pid"]
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if entry.stat().st_uid != os.getuid():
+                continue
+            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
+            if any(word.startswith(marks) or marks[1] in word for word in words) and start_time(int(entry.name)):
+                yield int(entry.name)
+
+
+def _read(path: Path) -> Optional[Dict[str, Any]]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None

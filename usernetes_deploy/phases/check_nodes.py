@@ -1,0 +1,110 @@
+"""Judge the answers of the probe, all of them, and decide where each node goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from usernetes_deploy import facts
+from usernetes_deploy.context import BringUp, Place
+from usernetes_deploy.errors import HostNotFit
+from usernetes_deploy.facts import HostFacts, Problem
+from usernetes_deploy.launch.base import Host
+from usernetes_deploy.phases.probe_nodes import fixed_mesh_port, need, tolerated
+
+
+class CheckNodes:
+    """Raises `NodeFailures` with every problem of every host; warnings are reported and let pass."""
+
+    title = "check the hosts"
+
+    def check(self, up: BringUp) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def apply(self, up: BringUp) -> str:
+        """Fill in `places`."""
+        together = facts.judge_together(up.facts)
+        failures: dict[str, BaseException] = {}
+        warnings: dict[str, list[str]] = {}
+        for host in up.hosts:
+            if host.name not in up.facts:
+                continue
+            answers = up.facts[host.name]
+            found = [*judge(up, host, answers), *together.get(host.name, [])]
+            bad = [problem for problem in found if problem.severity == "problem"]
+            for problem in found:
+                if problem.severity == "warning":
+                    warnings.setdefault(problem.what, []).append(host.name)
+            if bad:
+                failures[host.name] = HostNotFit([(item.what, item.remedy) for item in bad], node=host.name)
+            else:
+                up.places[host.name] = place(up, host, answers)
+        up.missing.update(tolerated(up, failures))
+        for what, names in warnings.items():
+            up.report.line(f"  warning: {what} ({', '.join(names) if len(names) < 4 else f'{len(names)} hosts'})")
+        chosen = next(iter(up.places.values()))
+        return f"{len(up.places)} fit, over {chosen.interface}"
+
+    def undo(self, up: BringUp) -> None:
+        """Nothing was changed."""
+
+
+def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
+    """What a host lacks; of the ports drawn, one free one of a kind is enough."""
+    found = [item for item in facts.judge(answers, need(up.spec), node=host.name) if item.fact != "ports"]
+    for kind in ("udp", "tcp") if host == up.hosts[0] else ("udp",):
+        if not free_port(up, host, answers, kind):
+            wanted = up.spec.mesh_port if kind == "udp" else up.spec.api_port
+            found.append(
+                Problem(
+                    f"{kind.upper()} port {wanted} is in use" if wanted else f"no free {kind.upper()} port was found",
+                    f"choose another {'meshPort' if kind == 'udp' else 'apiPort'}, or leave it to be found",
+                    "ports",
+                )
+            )
+    return found
+
+
+def free_port(up: BringUp, host: Host, answers: HostFacts, kind: str) -> int | None:
+    """The first port of `kind` that this host could bind, among those that are this node's."""
+    fixed = up.spec.api_port if kind == "tcp" else up.spec.mesh_port if fixed_mesh_port(up) else None
+    wanted = [fixed] if fixed else list(up.candidates[host.name])
+    free = {entry.name for entry in answers.ports.ports if not entry.error}
+    return next((port for port in wanted if f"{kind}/{port}" in free), None)
+
+
+def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
+    """Where the node of `host` goes, of answers that were judged fit."""
+    spec = up.spec
+    index = list(up.hosts).index(host)
+    disk = facts.choose_node_dir(answers, need(spec))
+    link = facts.choose_interface(answers, need(spec))
+    base = Path(disk.path) / f"usernetes-{answers.user.uid}"
+    local = up.launcher.name == "local"
+    mesh_port = free_port(up, host, answers, "udp")
+    assert mesh_port  # judged
+    outer = spec.network.outer if spec.network.outer != "auto" else answers.outer.usable()[0]
+    return Place(
+        # Nodes of one host meet on its loopback: nothing of the mesh is to be seen from outside.
+        address="127.0.0.1" if local and not link.address else link.address,
+        interface="lo" if local else link.interface,
+        why="all nodes are on this host" if local else link.why,
+        mtu=65535 if local else link.mtu,
+        base=base,
+        node_dir=base / f"{up.cluster_id}-{index}",
+        outer=outer,
+        cgroups="delegated" if answers.cgroups.via else "none",
+        nameservers=tuple(spec.network.nameservers) or answers.resolver.servers,
+        mesh_port=mesh_port,
+        api_port=free_port(up, host, answers, "tcp") if host == up.hosts[0] else None,
+    )
+
+
+def remedies(failures: Mapping[str, BaseException]) -> list[str]:
+    """The distinct remedies of all hosts, in order of appearance."""
+    found: dict[str, None] = {}
+    for error in failures.values():
+        if isinstance(error, HostNotFit):
+            found.update(dict.fromkeys(remedy for _, remedy in error.problems if remedy))
+    return list(found)

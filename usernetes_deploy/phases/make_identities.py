@@ -1,0 +1,148 @@
+"""Make every key, certificate, address and configuration of the cluster, in memory."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+
+from usernetes_deploy import manifests
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.identities import Identities
+from usernetes_deploy.network import backend_named
+from usernetes_deploy.network.base import Member, Networks
+from usernetes_deploy.network.keys import make_key_pair
+from usernetes_deploy.node.config import KUBERNETES, RUN, SCHEMA, NodeConfig
+from usernetes_deploy.node.control_plane import API_PORT
+from usernetes_deploy.phases.stage_bundle import staged
+from usernetes_deploy.spec import ClusterSpec
+
+
+class MakeIdentities:
+    """Fills in `nodes`, and writes the kubeconfig and the authorities to the state directory (0600)."""
+
+    title = "make identities"
+
+    def check(self, up: BringUp) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def apply(self, up: BringUp) -> str:
+        """Nothing leaves the driver yet."""
+        spec = up.spec
+        identities = Identities.make()
+        hosts = [host for host in up.hosts if host.name in up.places]
+        keys = {host.name: make_key_pair() for host in hosts}
+        networks = networks_of(spec)
+        members = [
+            Member(
+                index=index,
+                name=host.name,
+                address="127.0.0.1" if up.launcher.name == "local" else up.places[host.name].address,
+                port=up.places[host.name].mesh_port,
+                mtu=up.places[host.name].mtu,
+                public_key=keys[host.name].public,
+            )
+            for index, host in enumerate(up.hosts)
+            if host.name in up.places
+        ]
+        plans = backend_named(spec.network.backend).plan(members, networks)
+        first = up.places[hosts[0].name]
+        outside = f"https://{first.address}:{first.api_port}"
+        api_names = server_names(spec, networks, hosts[0].name, first.address)
+        proxy = identities.proxy_credential()
+        for member, host, plan in zip(members, hosts, plans, strict=True):
+            place = up.places[host.name]
+            node_ip = networks.node_address(member.index)
+            inside = f"https://{networks.node_address(0)}:{API_PORT}"
+            files = identities.node_files(host.name, node_ip, proxy, spec.name, inside)
+            control_plane = member.index == 0
+            if control_plane:
+                files |= identities.control_plane_files(
+                    spec.name, inside, api_names, node_ip, metrics=spec.metrics
+                )
+                files[str(RUN / "local-path.json")] = manifests.local_path_config(spec)
+            up.nodes.append(
+                NodeConfig(
+                    schema=SCHEMA,
+                    cluster=spec.name,
+                    cluster_id=up.cluster_id,
+                    name=host.name,
+                    index=member.index,
+                    control_plane=control_plane,
+                    node_dir=str(place.node_dir),
+                    bundle=str(staged(up, host)),
+                    host_address=place.address,
+                    api_port=first.api_port or 0,
+                    api_url=inside,
+                    api_outside=outside,
+                    node_ip=node_ip,
+                    pod_cidr=networks.pod_cidr(member.index),
+                    cluster_cidr=spec.network.pod_cidr,
+                    service_cidr=spec.network.service_cidr,
+                    dns_ip=dns_ip(spec),
+                    dns_domain=spec.network.dns_domain,
+                    nameservers=list(place.nameservers),
+                    outer=place.outer,
+                    network=network_part(spec, dict(plan), keys[host.name].private.reveal()),
+                    files=files,
+                    manifests=manifests.objects(spec, node_ip, dns_ip(spec)) if control_plane else [],
+                    durability=spec.durability,
+                    system_cpus=spec.system_cpus,
+                    cgroups=place.cgroups,
+                    devices=[
+                        {"name": device.name, "paths": list(device.paths), "count": device.count}
+                        for device in spec.devices
+                    ],
+                    shared=spec.storage.shared,
+                    images=list(spec.images),
+                    labels={"usernetes.dev/cluster": spec.name, **host.labels},
+                    metrics=spec.metrics,
+                )
+            )
+        up.state.write_secret("kubeconfig", identities.administrator(spec.name, outside))
+        up.state.write_secret("secrets.json", identities.to_secret())
+        return f"{len(up.nodes)} nodes, {sum(len(node.files) for node in up.nodes)} files"
+
+    def undo(self, up: BringUp) -> None:
+        """The state directory goes as a whole."""
+        up.nodes.clear()
+
+
+def networks_of(spec: ClusterSpec) -> Networks:
+    """The address ranges; a pod network too small for /24s is cut finer.
+
+    >>> networks_of(ClusterSpec()).pod_cidr(2)
+    '10.244.2.0/24'
+    """
+    return Networks(nodes=spec.network.node_cidr, pods=spec.network.pod_cidr)
+
+
+def dns_ip(spec: ClusterSpec) -> str:
+    """The tenth address of the service network, as everywhere.
+
+    >>> dns_ip(ClusterSpec())
+    '10.96.0.10'
+    """
+    return str(ipaddress.IPv4Network(spec.network.service_cidr)[10])
+
+
+def server_names(spec: ClusterSpec, networks: Networks, host: str, address: str) -> list[str]:
+    """What the API's certificate is valid for: its names inside the cluster, and the first host's outside."""
+    domain = spec.network.dns_domain
+    return [
+        "kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{domain}",
+        str(ipaddress.IPv4Network(spec.network.service_cidr)[1]), networks.node_address(0),
+        "localhost", "127.0.0.1", address, host, *([socket.gethostname()] if spec.launcher == "local" else []),
+    ]  # fmt: skip
+
+
+def network_part(spec: ClusterSpec, plan: dict[str, Any], private_key: str) -> dict[str, Any]:
+    """The backend's part of a node's blob, with its private key and the MTU that the spec asks for."""
+    part = {**plan, "privateKey": private_key}
+    if spec.network.mtu:
+        part["mtu"] = spec.network.mtu
+    return part
+
+
+__all__ = ["KUBERNETES", "MakeIdentities", "dns_ip", "networks_of", "server_names"]

@@ -1,0 +1,88 @@
+"""Ask every host all preflight questions at once: one shell script, one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from usernetes_deploy import facts
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import NodeFailures
+from usernetes_deploy.launch.base import Host, on_all
+from usernetes_deploy.spec import ClusterSpec
+
+
+class ProbeNodes:
+    """Fills in `facts`; nothing is changed anywhere."""
+
+    title = "probe the hosts"
+
+    def check(self, up: BringUp) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def apply(self, up: BringUp) -> str:
+        """Raise `NodeFailures` with a line for each host that could not be asked."""
+
+        def ask(host: Host) -> facts.HostFacts:
+            script = facts.script(need_of(up, host))
+            answer = up.launcher.run(host, ["sh", "-s"], stdin=script.encode(), timeout=30)
+            return facts.read(answer.check(host.name).stdout)
+
+        # Every local node has the same host: it is asked once, for the ports of all.
+        if up.launcher.name == "local":
+            answers = facts.read(
+                up.launcher.run(
+                    up.hosts[0], ["sh", "-s"], stdin=facts.script(need_of(up, *up.hosts)).encode(), timeout=30
+                )
+                .check(up.hosts[0].name)
+                .stdout
+            )
+            up.facts = {host.name: answers for host in up.hosts}
+        else:
+            outcome = on_all(up.hosts, ask, deadline=up.deadline)
+            up.missing.update(tolerated(up, outcome.failures))
+            up.facts = dict(outcome.results)
+        return f"{len(up.facts)} answers"
+
+    def undo(self, up: BringUp) -> None:
+        """Nothing was changed."""
+
+
+def need_of(up: BringUp, *hosts: Host) -> facts.Need:
+    """What the node of `hosts` needs of its host, with the ports it may take."""
+    first = up.hosts[0]
+    spec = up.spec
+    ports: list[str] = []
+    for host in hosts:
+        candidates = up.candidates[host.name]
+        ports += [f"udp/{port}" for port in ([spec.mesh_port] if fixed_mesh_port(up) else candidates)]
+        if host == first:
+            ports += [f"tcp/{port}" for port in ([spec.api_port] if spec.api_port else candidates)]
+    return need(spec, tuple(ports))
+
+
+def need(spec: ClusterSpec, ports: tuple[str, ...] = ()) -> facts.Need:
+    """A spec's need of any host."""
+    network = spec.network
+    return facts.Need(
+        node_dir=spec.storage.node_directory or "",
+        ports=ports,
+        cidrs=(network.pod_cidr, network.service_cidr, network.node_cidr),
+        outer=network.outer,
+        network=network.backend,
+        interface=network.interface or "",
+    )
+
+
+def fixed_mesh_port(up: BringUp) -> bool:
+    """One port for all hosts, where the hosts are not one and the same."""
+    return up.spec.mesh_port is not None and (up.launcher.name != "local" or up.spec.nodes == 1)
+
+
+def tolerated(up: BringUp, failures: Mapping[str, BaseException]) -> dict[str, BaseException]:
+    """The failures that --min-nodes lets pass; raises `NodeFailures` when they are too many or the first host's."""
+    lost = {**up.missing, **failures}
+    least = up.spec.min_nodes or up.spec.nodes
+    if failures and (up.spec.nodes - len(lost) < least or up.hosts[0].name in lost):
+        raise NodeFailures(failures)
+    return dict(failures)

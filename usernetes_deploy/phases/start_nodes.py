@@ -1,0 +1,41 @@
+"""Start all nodes at once; each gets its blob on stdin."""
+
+from __future__ import annotations
+
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.launch.base import Host, on_all
+from usernetes_deploy.nodes import members_of, stop_nodes
+from usernetes_deploy.phases.probe_nodes import tolerated
+from usernetes_deploy.phases.record_cluster import record
+
+
+class StartNodes:
+    """Returns as soon as every node's keeper stands; what the nodes do then is the next phase's to wait for."""
+
+    title = "start the nodes"
+
+    def check(self, up: BringUp) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def apply(self, up: BringUp) -> str:
+        """Raise `NodeFailures` for hosts where no node could be started."""
+        blobs = {node.name: node for node in up.nodes}
+
+        def start(host: Host) -> object:
+            return up.launcher.start(
+                host, [*up.launcher.node_program(host), "run"], stdin=blobs[host.name].to_json()
+            )
+
+        members = [host for host in up.hosts if host.name in blobs]
+        outcome = on_all(members, start, deadline=up.deadline)
+        up.handles.update(outcome.results)
+        up.missing.update(tolerated(up, outcome.failures))
+        record(up, "starting")
+        return f"{len(outcome.results)} started"
+
+    def undo(self, up: BringUp) -> None:
+        """Stop them all, keeping their logs beside the state directory as evidence."""
+        evidence = up.state.root / f"{up.spec.name}.failed"
+        stop_nodes(up.launcher, up.state.read(), members_of(up.state.read()), keep=evidence).check("stop the nodes")
+        up.report.line(f"  the nodes' logs are kept in {evidence}")

@@ -1,0 +1,212 @@
+"""The state directory of a cluster: everything `status` and `down` need, from another terminal and another day.
+
+``$XDG_STATE_HOME/usernetes/<cluster>/`` (0700)::
+
+    cluster.json   what was asked for and what was made: launcher, nodes, folders, addresses (no secrets)
+    kubeconfig     0600
+    secrets.json   0600: certificate authorities and keys, for `add`
+    up.log         what `up` did
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import ssl
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usernetes_deploy.api import Api
+from usernetes_deploy.errors import Secret, UsageError, UsernetesError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """The directory of one cluster, present or not.
+
+    >>> ClusterState(Path("/tmp/state/usernetes"), "demo").kubeconfig
+    PosixPath('/tmp/state/usernetes/demo/kubeconfig')
+    """
+
+    root: Path
+    name: str
+
+    @property
+    def directory(self) -> Path:
+        """``<root>/<name>``."""
+        return self.root / self.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.directory / "kubeconfig"
+
+    @property
+    def log(self) -> Path:
+        """What `up` did, with times."""
+        return self.directory / "up.log"
+
+    def exists(self) -> bool:
+        """Whether a cluster of this name was begun."""
+        return (self.directory / "cluster.json").exists()
+
+    def create(self) -> None:
+        """Make the directory; raises `UsageError` when the cluster is there, `UsernetesError` when it cannot be made."""
+        if self.exists():
+            raise UsageError(
+                f"a cluster named {self.name} exists",
+                remedy=f"usernetes status --cluster {self.name}, or usernetes down --cluster {self.name}",
+            )
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.chmod(stat.S_IRWXU)
+            probe = self.directory / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsernetesError(
+                error.strerror or str(error),
+                tried=f"make {self.directory}",
+                remedy="set XDG_STATE_HOME to a folder you can write",
+            ) from error
+
+    def read(self) -> dict[str, Any]:
+        """cluster.json; raises `UsageError` when there is none, `UsernetesError` when it cannot be read."""
+        path = self.directory / "cluster.json"
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"there is no cluster named {self.name}", remedy="usernetes list") from error
+        except (OSError, ValueError) as error:
+            raise UsernetesError(str(error), tried=f"read {path}") from error
+        if document.get("schema") != SCHEMA:
+            raise UsernetesError(f"written by another version (schema {document.get('schema')})", tried=f"read {path}")
+        return dict(document)
+
+    def write(self, document: Mapping[str, Any]) -> None:
+        """Replace cluster.json, whole or not at all."""
+        self._put("cluster.json", json.dumps({"schema": SCHEMA, **document}, indent=1))
+
+    def write_secret(self, name: str, content: Secret) -> Path:
+        """Write a 0600 file of the directory; returns its path."""
+        return self._put(name, content.reveal())
+
+    def read_secret(self, name: str) -> Secret:
+        """Read a file written by `write_secret`."""
+        path = self.directory / name
+        try:
+            return Secret(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsernetesError(error.strerror or str(error), tried=f"read {path}") from error
+
+    def api(self, timeout: float = 10) -> Api:
+        """The cluster's API as the administrator; raises `UsernetesError` when the kubeconfig cannot be used."""
+        try:
+            document = json.loads(self.read_secret("kubeconfig").reveal())
+            cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        except (ValueError, KeyError, IndexError) as error:
+            raise UsernetesError(f"not as usernetes wrote it: {error}", tried=f"read {self.kubeconfig}") from error
+        context = ssl.create_default_context(
+            cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
+        )
+        # Python loads a client certificate from files only: an anonymous one in memory, gone when it is read.
+        with memory_file(base64.b64decode(user["client-certificate-data"])) as certificate, memory_file(
+            base64.b64decode(user["client-key-data"])
+        ) as key:
+            context.load_cert_chain(certificate, key)
+        return Api(cluster["server"], context, timeout)
+
+    def remove(self) -> None:
+        """Remove the directory and everything in it."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the cluster for one change at a time; raises `UsageError` that names the holder's pid."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.root / f".{self.name}.lock"
+        while True:
+            with path.open("a+") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    lock.seek(0)
+                    raise UsageError(
+                        f"cluster {self.name} is being changed by pid {lock.read().strip() or '?'}",
+                        remedy="wait for it, or end that process",
+                    ) from error
+                # The one before us may have removed the file between our open and our lock.
+                if not path.exists() or path.stat().st_ino != os.fstat(lock.fileno()).st_ino:
+                    continue
+                lock.truncate(0)
+                lock.write(str(os.getpid()))
+                lock.flush()
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
+    def _put(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        draft = self.directory / f".{name}.{os.getpid()}"
+        try:
+            draft.unlink(missing_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            draft.replace(path)
+        except OSError as error:
+            raise UsernetesError(error.strerror or str(error), tried=f"write {path}") from error
+        return path
+
+
+@contextlib.contextmanager
+def memory_file(data: bytes) -> Iterator[str]:
+    """A path under which `data` can be read, without any disk."""
+    descriptor = os.memfd_create("usernetes", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def state_root(environment: Mapping[str, str]) -> Path:
+    """``$XDG_STATE_HOME/usernetes``, or its default under the home directory."""
+    base = environment.get("XDG_STATE_HOME") or f"{environment.get('HOME') or Path.home()}/.local/state"
+    return Path(base) / "usernetes"
+
+
+def clusters(root: Path) -> list[ClusterState]:
+    """All clusters begun under `root`, by name."""
+    if not root.is_dir():
+        return []
+    found = (ClusterState(root, path.name) for path in sorted(root.iterdir()) if path.is_dir())
+    return [state for state in found if state.exists()]
+
+
+def choose(root: Path, name: str | None, environment: Mapping[str, str]) -> ClusterState:
+    """The cluster meant: `name`, the only one there is, or $USERNETES_CLUSTER; else a `UsageError` that lists them."""
+    there = clusters(root)
+    name = name or (there[0].name if len(there) == 1 else environment.get("USERNETES_CLUSTER"))
+    names = ", ".join(state.name for state in there)
+    if not name:
+        if not there:
+            raise UsageError("there is no cluster", remedy="usernetes up")
+        raise UsageError(f"which cluster? There are {names}", remedy="--cluster NAME, or set USERNETES_CLUSTER")
+    state = ClusterState(root, name)
+    if not state.exists():
+        raise UsageError(
+            f"there is no cluster named {name}" + (f"; there are {names}" if names else ""), remedy="usernetes list"
+        )
+    return state
