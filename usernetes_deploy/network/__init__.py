@@ -1,1 +1,1 @@
-"""(written with its first module)"""
+"""How nodes and pods reach each other: one backend a folder, and what is exposed on the hosts' real addresses."""
