@@ -147,7 +147,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def node_name(host: str) -> str:
-    """The Kubernetes node name of `host`: lower case, ``_`` and ``:`` become ``-``. Raises `UsageError` if it is unfit."""
+    """The Kubernetes node name of `host`: lower case, ``_`` and ``:`` become ``-``. `UsageError` if it is unfit."""
     name = host.lower().replace("_", "-").replace(":", "-").partition("%")[0].strip("-")
     if len(name) > 253 or not name or not all(len(part) <= 63 and _LABEL.fullmatch(part) for part in name.split(".")):
         raise UsageError(f"{host!r} cannot be the name of a node: letters, digits, '-' and '.' only")
