@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from usernetes_deploy.network.policies import policies
 from usernetes_deploy.spec import ClusterSpec
 
 BUSYBOX = "localhost/usernetes/busybox:1"
@@ -40,7 +39,7 @@ def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str) -> list[dict[
         )
     if spec.metrics:
         found += _metrics(control_plane_ip)
-    return found + policies()
+    return found
 
 
 def local_path_config(spec: ClusterSpec) -> str:

@@ -104,7 +104,7 @@ def environment(config: NodeConfig) -> Dict[str, str]:
         "USERNETES_CGROUPS": config.cgroups,
         "USERNETES_RUNC": config.binary("runc"),
         "USERNETES_SHIM": config.binary("containerd-shim-runc-v2"),
-        "USERNETES_NATIVE_SOCKET": str(RUN / "native.sock"),
+        "USERNETES_NATIVE": str(RUN / "native.sock"),
         # Pods keep all CPUs of the job, also when Kubernetes' own processes are held to a few.
         "USERNETES_POD_CPUS": ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))),
         "GOGC": "50",

@@ -82,12 +82,7 @@ class Supervisor:
         """What this node lends its network backend."""
 
         def spawn(name: str, argv: Sequence[str], stdin: Callable[[], bytes]) -> None:
-            # Its interface goes with the helper, so a helper that was started again needs addresses and routes anew.
-            def again(_: subprocess.Popen[bytes]) -> None:
-                if self.components[name].restarts:
-                    _persistently(lambda: self.backend.apply(self.config.network, self.context), lambda: True)
-
-            self.spawn(name, argv, in_netns=False, stdin=stdin, started=again)
+            self.spawn(name, argv, in_netns=False, stdin=stdin)
 
         return Context(
             nr=self.nr,

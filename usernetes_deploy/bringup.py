@@ -1,0 +1,69 @@
+"""UP: the phases of bringing a cluster up, in their order, and DOWN, which needs nothing but the state directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.launchers import launcher_from_state
+from usernetes_deploy.nodes import members_of, stop_nodes
+from usernetes_deploy.phase import Phase, Report, run
+from usernetes_deploy.phases.check_network import CheckNetwork
+from usernetes_deploy.phases.check_nodes import CheckNodes
+from usernetes_deploy.phases.connect_hosts import ConnectHosts
+from usernetes_deploy.phases.make_identities import MakeIdentities
+from usernetes_deploy.phases.probe_nodes import ProbeNodes
+from usernetes_deploy.phases.record_cluster import RecordCluster
+from usernetes_deploy.phases.stage_bundle import StageBundle
+from usernetes_deploy.phases.start_nodes import StartNodes
+from usernetes_deploy.phases.wait_ready import WaitReady
+from usernetes_deploy.state import ClusterState
+
+CHECK: Sequence[Phase[BringUp]] = (ConnectHosts(), ProbeNodes(), CheckNodes())
+UP: Sequence[Phase[BringUp]] = (
+    *CHECK,
+    RecordCluster(),
+    StageBundle(),
+    MakeIdentities(),
+    StartNodes(),
+    WaitReady(),
+    CheckNetwork(),
+)
+
+
+def up(context: BringUp) -> Path:
+    """Bring a cluster up; returns the path of its kubeconfig.
+
+    Raises what the phases raise; then nothing is left on any host but the staged bundle, and the nodes' logs are kept.
+    """
+    with context.state.locked():
+        if context.state.exists():
+            context.state.create()  # says what is there, and how to get rid of it
+        run(UP, context, context.report)
+    return context.state.kubeconfig
+
+
+def down(state: ClusterState, report: Report, program: Path, keep: Path | None = None) -> int:
+    """Take a cluster down, also a half-made one; returns how many nodes were told to stop.
+
+    Raises `NodeFailures` for nodes that could not be stopped; the state directory then stays, for another try.
+    """
+    with state.locked():
+        if not (state.directory / "cluster.json").exists():
+            state.remove()
+            return 0
+        document = state.read()
+        launcher = launcher_from_state(document["launcher"], program)
+        try:
+            members = members_of(document)
+            stop_nodes(launcher, document, members, keep=keep).check("stop the nodes")
+        finally:
+            launcher.close()
+        state.remove()
+        report.line(f"{len(members)} {'node' if len(members) == 1 else 'nodes'} stopped, nothing left")
+        return len(members)
+
+
+__all__ = ["CHECK", "UP", "UsernetesError", "down", "up"]

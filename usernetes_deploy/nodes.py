@@ -1,0 +1,92 @@
+"""What is done to the nodes of a recorded cluster through its launcher: ask them, stop them, read their logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.launch.base import Host, Launcher, Outcome, on_all
+
+STOP_DEADLINE = 30.0
+ASK_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class RecordedNode:
+    """One node as cluster.json has it."""
+
+    host: Host
+    index: int
+    directory: str
+    record: Mapping[str, Any]
+
+
+def members_of(document: Mapping[str, Any]) -> list[RecordedNode]:
+    """The nodes of a cluster.json."""
+    return [
+        RecordedNode(
+            Host(entry["name"], entry["host"]["address"], entry["host"]["where"]),
+            entry["index"],
+            entry["directory"],
+            entry,
+        )
+        for entry in document["nodes"]
+    ]
+
+
+def ask_nodes(launcher: Launcher, members: Sequence[RecordedNode]) -> Outcome:
+    """What each node says of itself (`usernetes_deploy.node.verbs.status`), by name; nodes that do not answer are failures."""
+    by_name = {member.host.name: member for member in members}
+
+    def ask(host: Host) -> Any:
+        argv = [*launcher.node_program(host), "status", by_name[host.name].directory]
+        done = launcher.run(host, argv, timeout=ASK_TIMEOUT).check(host.name)
+        try:
+            return json.loads(done.stdout)
+        except ValueError as error:
+            raise UsernetesError(f"not understood: {done.stdout[:200]!r}", node=host.name, tried="status") from error
+
+    return on_all((member.host for member in members), ask, deadline=ASK_TIMEOUT + 5)
+
+
+def stop_nodes(
+    launcher: Launcher,
+    document: Mapping[str, Any],
+    members: Iterable[RecordedNode],
+    *,
+    keep: Path | None = None,
+) -> Outcome:
+    """End nodes and remove their folders, whether they run or not; `keep`: a folder on the driver's host for their logs."""
+    by_name = {member.host.name: member for member in members}
+
+    def stop(host: Host) -> None:
+        member = by_name[host.name]
+        rootlesskit = str(staged_root(document, member) / "bin" / "rootlesskit")
+        argv = [*launcher.node_program(host), "stop", member.directory, f"--rootlesskit={rootlesskit}"]
+        if keep is not None:
+            save_logs(launcher, member, keep / host.name)
+        launcher.run(host, argv, timeout=STOP_DEADLINE).check(
+            host.name, remedy="usernetes down once more; what is left is named above"
+        )
+
+    return on_all((member.host for member in by_name.values()), stop, deadline=STOP_DEADLINE + 5)
+
+
+def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:
+    """Where the bundle lies on the node's host."""
+    if document["launcher"].get("launcher") == "local":
+        return Path(document["bundle"]["root"])
+    return Path(member.record["base"]) / "bundle" / document["bundle"]["digest"]
+
+
+def save_logs(launcher: Launcher, member: RecordedNode, target: Path, lines: int = 5000) -> None:
+    """Fetch the end of every log of a node into `target`; a node without logs has none to fetch."""
+    argv = [*launcher.node_program(member.host), "logs", member.directory, f"--lines={lines}"]
+    done = launcher.run(member.host, argv, timeout=STOP_DEADLINE)
+    if done.returncode == 0 and done.stdout:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target.with_suffix(".log").write_text(done.stdout, encoding="utf-8")

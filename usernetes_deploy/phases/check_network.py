@@ -1,0 +1,127 @@
+"""Prove the network: on every node a pod finds its peers by DNS and gets a page from its neighbour's pod."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from usernetes_deploy.api import Api
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import TimedOut
+from usernetes_deploy.manifests import BUSYBOX
+
+NAMESPACE = "kube-system"
+NAME = "usernetes-probe"
+LABELS = {"usernetes.dev/probe": "network"}
+# Each pod serves a page; it is ready when the DNS names all pods and the next one in the ring has answered.
+SCRIPT = f"""
+echo ok > /tmp/index.html; httpd -p 8080 -h /tmp
+while :; do
+  all=$(nslookup {NAME}.{NAMESPACE}.svc.$DOMAIN. 2>/dev/null | sed -n 's/^Address: *\\([0-9.]*\\)$/\\1/p' | sort -u)
+  if [ "$(echo "$all" | wc -l)" -ge "$MEMBERS" ]; then
+    next=$( (echo "$all"; echo "$all") | sed "1,/^$IP\\$/d" | head -n 1)
+    wget -q -T 2 -O - "http://$next:8080/" >/dev/null 2>&1 && touch /tmp/ready && exec sleep 3600
+  fi
+  usleep 100000
+done
+"""
+
+
+class CheckNetwork:
+    """Runs one probe pod a node until all of them are ready, and takes them away again."""
+
+    title = "check DNS and pod network"
+
+    def check(self, up: BringUp) -> bool:
+        """Only when `up` waits."""
+        return up.wait
+
+    def apply(self, up: BringUp) -> str:
+        """Raise `TimedOut` naming the pods that did not get through."""
+        members = len(up.nodes) - len(up.missing)
+        api = up.api()
+        try:
+            api.apply(headless_service())
+            api.apply(daemon_set(members, up.spec.network.dns_domain))
+            self._wait(api, members, up.deadline)
+        finally:
+            for manifest in (daemon_set(members, up.spec.network.dns_domain), headless_service()):
+                api.delete(manifest)
+            api.close()
+        return f"{members} pods answer by name" if members > 1 else "DNS answers"
+
+    def undo(self, up: BringUp) -> None:
+        """The probe pods are taken away in any case."""
+
+    def _wait(self, api: Api, members: int, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=usernetes.dev/probe=network"
+        while True:
+            pods = api.get(path)["items"]
+            if sum(is_ready(pod) for pod in pods) >= members:
+                return
+            if time.monotonic() > ends:
+                raise TimedOut(f"after {seconds:g} s the network is not proven:\n" + "\n".join(map(describe, pods)))
+            time.sleep(0.1)
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether the pod passed its readiness probe."""
+    conditions = pod["status"].get("conditions", ())
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def describe(pod: dict[str, Any]) -> str:
+    """One line a pod, for the error."""
+    state = "Ready" if is_ready(pod) else pod["status"].get("phase", "?")
+    waiting = [
+        entry["state"]["waiting"].get("message") or entry["state"]["waiting"].get("reason", "")
+        for entry in pod["status"].get("containerStatuses", ())
+        if "waiting" in entry["state"]
+    ]
+    why = "; ".join(waiting) or ("" if state == "Ready" else "no answer by name, or none from the next pod")
+    return f"  {pod['spec'].get('nodeName', 'no node')}: {state} {why}".rstrip()
+
+
+def headless_service() -> dict[str, Any]:
+    """The name under which the probe pods find each other, ready or not."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {"clusterIP": "None", "selector": LABELS, "publishNotReadyAddresses": True,
+                 "ports": [{"port": 8080}]},
+    }  # fmt: skip
+
+
+def daemon_set(members: int, domain: str) -> dict[str, Any]:
+    """One probe pod a node."""
+    container = {
+        "name": "probe",
+        "image": BUSYBOX,
+        "imagePullPolicy": "Never",
+        "command": ["/bin/sh", "-c", SCRIPT],
+        "env": [
+            {"name": "MEMBERS", "value": str(members)},
+            {"name": "DOMAIN", "value": domain},
+            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"matchLabels": LABELS},
+            "template": {
+                "metadata": {"labels": LABELS},
+                "spec": {
+                    "containers": [container],
+                    "tolerations": [{"operator": "Exists"}],
+                    "terminationGracePeriodSeconds": 0,
+                    "automountServiceAccountToken": False,
+                },
+            },
+        },
+    }

@@ -1,0 +1,114 @@
+"""Wait until the API answers and every node is Ready; a node that fails says why at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
+from usernetes_deploy.nodes import ask_nodes, members_of
+from usernetes_deploy.phases.record_cluster import record
+
+LOOK_AFTER = 3.0  # seconds between looks at what the nodes say of themselves
+
+
+class WaitReady:
+    """Asks the API ten times a second, less often for many nodes; looks at the nodes themselves now and then."""
+
+    title = "wait for Ready"
+
+    def check(self, up: BringUp) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def apply(self, up: BringUp) -> str:
+        """Raise `TimedOut` with what is still missing, or `NodeFailures` with what the nodes said."""
+        wanted = {node.name for node in up.nodes} - set(up.missing)
+        least = up.spec.min_nodes or len(wanted)
+        began, looked = time.monotonic(), time.monotonic()
+        pause = 0.1 + len(wanted) / 2000
+        ready: set[str] = set()
+        api = up.api()
+        try:
+            while True:
+                ready = ready_nodes(api.get, wanted) if api.ready() else set()
+                if ready >= wanted:
+                    break
+                waited = time.monotonic() - began
+                if waited > up.deadline:
+                    if len(ready) >= least and up.nodes[0].name in ready:
+                        break
+                    raise TimedOut(self._missing(up, wanted - ready, waited))
+                if time.monotonic() - looked > LOOK_AFTER:
+                    looked = time.monotonic()
+                    failed = failures(up, wanted - ready)
+                    if failed and (len(wanted) - len(failed) < least or up.nodes[0].name in failed):
+                        raise NodeFailures(failed)
+                    up.missing.update(failed)
+                    wanted -= set(failed)
+                time.sleep(pause)
+        finally:
+            api.close()
+        for name in wanted - ready:
+            up.missing[name] = TimedOut(f"not Ready after {up.deadline:g} s", node=name)
+        record(up, "degraded" if up.missing else "running")
+        return f"{len(ready)} Ready" + (f", {len(up.missing)} given up" if up.missing else "")
+
+    def undo(self, up: BringUp) -> None:
+        """Starting is what is undone."""
+
+    def _missing(self, up: BringUp, names: set[str], waited: float) -> str:
+        outcome = ask_nodes(up.launcher, [m for m in members_of(up.state.read()) if m.host.name in names])
+        lines = [f"after {waited:.0f} s not Ready: {', '.join(sorted(names))}"]
+        for name in sorted(names):
+            answer = outcome.results.get(name)
+            lines.append(f"  {name}: {explain(answer) if answer else outcome.failures.get(name)}")
+        return "\n".join(lines)
+
+
+def ready_nodes(get: Any, wanted: set[str]) -> set[str]:
+    """The names of the wanted nodes that are Ready."""
+    return {item["metadata"]["name"] for item in get("/api/v1/nodes")["items"] if is_ready(item)} & wanted
+
+
+def is_ready(node: Mapping[str, Any]) -> bool:
+    """Whether a Node object is Ready."""
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in node.get("status", {}).get("conditions", ())
+    )
+
+
+def failures(up: BringUp, names: set[str]) -> dict[str, BaseException]:
+    """Nodes that are gone or say that they cannot start."""
+    outcome = ask_nodes(up.launcher, [m for m in members_of(up.state.read()) if m.host.name in names])
+    found: dict[str, BaseException] = {}
+    for name, answer in outcome.results.items():
+        keeper, node = answer.get("keeper"), answer.get("node") or {}
+        if not keeper or not keeper.get("alive") or node.get("problems") or keeper.get("restarts", 0) > 1:
+            found[name] = UsernetesError(explain(answer), node=name, tried="start the node")
+    return found
+
+
+def explain(answer: Mapping[str, Any]) -> str:
+    """What a node's own words say about why it is not ready, most telling first.
+
+    >>> explain({"keeper": None, "node": None, "log": []})
+    'no keeper is running'
+    """
+    keeper, node = answer.get("keeper"), answer.get("node") or {}
+    if node.get("problems"):
+        return "; ".join(node["problems"])
+    words = " | ".join(answer.get("log") or [])
+    if not keeper or not keeper.get("alive"):
+        return f"no keeper is running{': ' + words if words else ''}"
+    if keeper.get("lastExit"):
+        return f"its process tree ended ({keeper['lastExit']}){': ' + words if words else ''}"
+    waiting = [
+        f"{item['name']} {item['state']}" + (f" ({item['lastExit']})" if item.get("lastExit") else "")
+        for item in node.get("components", ())
+        if item["state"] != "running"
+    ]
+    return ", ".join(waiting) or "all its components run"
