@@ -109,9 +109,7 @@ class HostNotFit(UsernetesError):
 
     def __str__(self) -> str:
         where = f"{self.node}: " if self.node else ""
-        return "\n".join(
-            f"{where}{what}" + (f"\n  fix: {remedy}" if remedy else "") for what, remedy in self.problems
-        )
+        return "\n".join(f"{where}{what}" + (f"\n  fix: {remedy}" if remedy else "") for what, remedy in self.problems)
 
 
 class TimedOut(UsernetesError):

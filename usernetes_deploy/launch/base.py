@@ -97,9 +97,7 @@ class Outcome:
         return self
 
 
-def on_all(
-    hosts: Iterable[Host], call: Callable[[Host], Any], *, deadline: float = 120, workers: int = 64
-) -> Outcome:
+def on_all(hosts: Iterable[Host], call: Callable[[Host], Any], *, deadline: float = 120, workers: int = 64) -> Outcome:
     """Call ``call(host)`` for every host side by side; a host that is not done after `deadline` seconds has failed.
 
     >>> on_all([Host("a"), Host("b")], lambda host: host.name.upper()).results
