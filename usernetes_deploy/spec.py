@@ -122,6 +122,18 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
+def parse_value(text: str) -> Any:
+    """A value from the command line, read as YAML: ``3`` is a number, ``[a, b]`` a list.
+
+    >>> parse_value("[a, b]")
+    ['a', 'b']
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{text!r} is not a YAML value: {error}") from error
+
+
 def merge(document: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     """Lay flags (dotted camelCase paths; None = not given) over a document.
 

@@ -1,1 +1,18 @@
-"""(written with its first module)"""
+"""The verbs of `usernetes`, one group a file; each is a thin caller of the library."""
+
+from __future__ import annotations
+
+from invoke import Collection
+
+from usernetes_deploy.commands import access, bundle, cluster, images
+
+COLLECTION = Collection()
+for module in (cluster, access):
+    for task in module.TASKS:
+        COLLECTION.add_task(task)
+COLLECTION.add_collection(Collection("images", *images.TASKS))
+COLLECTION.add_collection(Collection("bundle", *bundle.TASKS))
+
+CLUSTER_FLAGS = (frozenset[str](), frozenset({"--cluster", "-c"}))
+# Verbs whose words belong to another program: (flags of ours, flags of ours that take a value).
+PASS_THROUGH = {"kubectl": CLUSTER_FLAGS}

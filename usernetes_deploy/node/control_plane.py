@@ -138,7 +138,10 @@ def corefile(config: NodeConfig) -> str:
     forward . {RUN}/resolv.conf {{
         max_concurrent 1000
     }}
-    cache 30
+    cache {{
+        success 9984 30
+        denial 9984 1
+    }}
     loadbalance
 }}
 """

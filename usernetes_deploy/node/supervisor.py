@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from usernetes_deploy.api import Api, client_context
 from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Context
-from usernetes_deploy.node import control_plane, kubelet, proxy, runtime
+from usernetes_deploy.node import control, control_plane, kubelet, proxy, runtime
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, RUN, NodeConfig
 from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.process import Component, wait_until
@@ -111,11 +112,13 @@ class Supervisor:
 
     def _bring_up(self) -> None:
         config = self.config
+        raise_limits()
         self._prepare_mounts()
         self._write_files()
         pod_cpus = runtime.environment(config)  # asked before this process is held to the system's CPUs
         if config.system_cpus:
             os.sched_setaffinity(0, parse_cpus(config.system_cpus))
+        control.serve(config.root / "control.sock", {"status": self._answer_status, "network": self._change_network})
         NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start()
         self._mark("prepared")
         if config.control_plane:
@@ -267,22 +270,57 @@ class Supervisor:
         self.phases[phase] = round(time.time() - self.began, 3)
         self.write_status()
 
+    def _answer_status(self, _: Mapping[str, Any]) -> Dict[str, Any]:
+        """What is known, and what only asking tells: counters, DNS, images, limits."""
+        config = self.config
+        name = f"kubernetes.default.svc.{config.dns_domain}"
+        images = self.nr(
+            [config.binary("ctr"), "--namespace=k8s.io", f"--address={CONTAINERD_SOCKET}", "images", "ls", "-q"]
+        )
+        return {
+            **self.snapshot(),
+            "network": dict(self.backend.status(config.network, self.context)),
+            "dns": control.in_netns(self.netns, lambda: control.dns_answer(config.dns_ip, name)),
+            "images": sorted(
+                line for line in images.stdout.decode().split() if "@" not in line and not line.startswith("sha256:")
+            ),
+            "limits": {
+                name: resource.getrlimit(number)[0]
+                for name, number in (
+                    ("memlock", resource.RLIMIT_MEMLOCK),
+                    ("nofile", resource.RLIMIT_NOFILE),
+                    ("stack", resource.RLIMIT_STACK),
+                )
+            },
+        }
+
+    def _change_network(self, request: Mapping[str, Any]) -> None:
+        """Take another network part (peers come and go) without a restart; the private key stays."""
+        part = {**request["network"], "privateKey": self.config.network["privateKey"]}
+        self.backend.apply(part, self.context)
+        self.config = self.config._replace(network=part)
+
+    def snapshot(self) -> Dict[str, Any]:
+        """What the supervisor knows without asking anybody."""
+        return {
+            "schema": 1,
+            "name": self.config.name,
+            "cluster": self.config.cluster,
+            "controlPlane": self.config.control_plane,
+            "nodeIP": self.config.node_ip,
+            "began": round(self.began, 3),
+            "phases": self.phases,
+            "snapshotter": self.snapshotter,
+            "cgroups": self.config.cgroups,
+            "outer": self.config.outer,
+            "problems": self.problems,
+            "components": [component.snapshot() for component in list(self.components.values())],
+        }
+
     def write_status(self) -> None:
-        """Write status.json, whole or not at all; `usernetes status` reads it."""
+        """Write status.json, whole or not at all; for those who cannot ask the node any more."""
         with self._lock:
-            document = {
-                "schema": 1,
-                "name": self.config.name,
-                "cluster": self.config.cluster,
-                "controlPlane": self.config.control_plane,
-                "began": round(self.began, 3),
-                "phases": self.phases,
-                "snapshotter": self.snapshotter,
-                "cgroups": self.config.cgroups,
-                "outer": self.config.outer,
-                "problems": self.problems,
-                "components": [component.snapshot() for component in list(self.components.values())],
-            }
+            document = self.snapshot()
             target = self.config.root / "status.json"
             draft = target.with_suffix(".new")
             with contextlib.suppress(OSError):  # a full disk must not end the node
@@ -303,6 +341,13 @@ def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:
             pause *= 2
         else:
             return
+
+
+def raise_limits() -> None:
+    """Locked memory, open files and stack up to the hard limit: pods inherit them, and UCX needs the first."""
+    for number in (resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK):
+        hard = resource.getrlimit(number)[1]
+        resource.setrlimit(number, (hard, hard))
 
 
 def parse_cpus(text: str) -> List[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node.control import ask
 from usernetes_deploy.node.keeper import Keeper, start_time
 from usernetes_deploy.node.process import tail
 
@@ -63,7 +64,10 @@ def status(directory: Path) -> Dict[str, Any]:
     {'keeper': None, 'node': None, 'log': []}
     """
     keeper = _read(directory / "keeper.json")
-    node = _read(directory / "status.json")
+    try:
+        node = ask(directory / "control.sock", {"verb": "status"}) if keeper else None
+    except UsernetesError:
+        node = _read(directory / "status.json")
     if keeper is not None:
         keeper["alive"] = start_time(keeper["pid"]) == keeper["startTime"]
     return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}

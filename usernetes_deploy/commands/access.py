@@ -1,0 +1,121 @@
+"""Verbs about a running cluster: status, kubeconfig, kubectl, logs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from invoke import Context, task
+from invoke.exceptions import Exit
+
+from usernetes_deploy import status as statuses
+from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show
+from usernetes_deploy.errors import UsageError
+from usernetes_deploy.launchers import launcher_from_state
+from usernetes_deploy.nodes import members_of
+
+CLEAR = "\x1b[H\x1b[2J"
+
+
+@task(
+    help={
+        "cluster": CLUSTER_HELP,
+        "json": "as JSON (its schema: usernetes_deploy/schema/status.json)",
+        "watch": "look again every so many seconds, until interrupted",
+    }
+)
+def status(_: Context, cluster: str | None = None, json: bool = False, watch: int = 0) -> None:
+    """Say how a cluster is: nodes, components, network, DNS, API, images; exit code 1 when something is not well.
+
+    Examples:
+
+      usernetes status
+      usernetes status --json
+      usernetes status --watch 5
+    """
+    if watch < 0:
+        raise UsageError(f"--watch: expected seconds > 0, got {watch}")
+    while True:
+        found = statuses.collect(chosen(cluster), node_program())
+        if json:
+            show(found)
+        else:
+            print((CLEAR if watch and sys.stdout.isatty() else "") + statuses.text(found), flush=True)
+        if not watch:
+            break
+        time.sleep(watch)
+    if not found["healthy"]:
+        raise Exit(code=1)
+
+
+@task(help={"cluster": CLUSTER_HELP})
+def kubeconfig(_: Context, cluster: str | None = None) -> None:
+    """Print the path of a cluster's kubeconfig.
+
+    Examples:
+
+      export KUBECONFIG=$(usernetes kubeconfig)
+    """
+    print(chosen(cluster).kubeconfig)
+
+
+@task(help={"cluster": CLUSTER_HELP})
+def kubectl(context: Context, cluster: str | None = None) -> None:
+    """Run the bundle's kubectl against a cluster; what follows is kubectl's own.
+
+    Examples:
+
+      usernetes kubectl get nodes
+      usernetes kubectl --cluster demo logs -f deployment/web
+    """
+    state = chosen(cluster)
+    binary = f"{state.read()['bundle']['root']}/bin/kubectl"
+    words = context.config.remainder.split("\0") if context.config.remainder else []
+    os.execve(  # noqa: S606
+        binary, ["kubectl", *words], {**environment(), "KUBECONFIG": str(state.kubeconfig)}
+    )
+
+
+@task(
+    iterable=["component"],
+    help={
+        "cluster": CLUSTER_HELP,
+        "node": "which node (default: the first)",
+        "component": "which component, as kubelet; may be given again (default: all)",
+        "lines": "how many lines of each log",
+        "follow": "go on with what comes",
+    },
+)
+def logs(
+    _: Context,
+    cluster: str | None = None,
+    node: str | None = None,
+    component: list[str] | None = None,
+    lines: int = 50,
+    follow: bool = False,
+) -> None:
+    """Print the logs of a node's components.
+
+    Examples:
+
+      usernetes logs --component kubelet --node node1
+      usernetes logs --follow
+    """
+    state = chosen(cluster)
+    document = state.read()
+    members = {member.host.name: member for member in members_of(document)}
+    name = node or next(iter(members))
+    if name not in members:
+        raise UsageError(f"cluster {state.name} has no node {name}; its nodes are {', '.join(members)}")
+    launcher = launcher_from_state(document["launcher"], node_program())
+    member = members[name]
+    argv = [*launcher.node_program(member.host), "logs", member.directory, f"--lines={lines}"]
+    argv += [f"--component={item}" for item in component or []]
+    if follow:
+        launcher.stream(member.host, [*argv, "--follow"])
+    else:
+        print(launcher.run(member.host, argv, timeout=60).check(name).stdout, end="")
+
+
+TASKS = (status, kubeconfig, kubectl, logs)

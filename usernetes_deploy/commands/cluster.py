@@ -1,0 +1,246 @@
+"""Verbs about whole clusters: up, down, check, list, spec, version."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from invoke import Context, task
+
+from usernetes_deploy import __version__, bringup, spec
+from usernetes_deploy import bundle as bundles
+from usernetes_deploy.commands.common import (
+    CLUSTER_HELP,
+    cache_root,
+    chosen,
+    node_program,
+    report,
+    roots,
+    show,
+    table,
+)
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import NodeFailures, UsageError
+from usernetes_deploy.launchers import launcher_for
+from usernetes_deploy.phase import run
+from usernetes_deploy.state import ClusterState, clusters
+
+SPEC_HELP = {
+    "file": "spec file (YAML); flags go before it",
+    "cluster": "name of the new cluster (default: default)",
+    "nodes": "how many nodes",
+    "launcher": "local, flux or ssh",
+    "interface": "host interface, by name or by a CIDR it has an address in",
+    "bundle": "digest or folder of the bundle",
+    "set": "any other field of the spec, as network.mtu=1400; may be given again",
+}
+
+
+def spec_from(file: str | None, cluster: str | None, flags: dict[str, Any], assignments: list[str]) -> spec.ClusterSpec:
+    """The spec of a file (or none) with flags laid over it."""
+    document = spec.read(Path(file)) if file else {}
+    values = dict(flags)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
+        values[path] = spec.parse_value(text)
+    return spec.load(spec.merge(document, {"name": cluster, **values}), file or "the command line")
+
+
+@task(
+    iterable=["set"],
+    help={
+        **SPEC_HELP,
+        "wait": "wait until DNS answers and a packet went between pods of every pair of neighbours",
+        "min-nodes": "go on when at least so many nodes are Ready",
+        "durability": "disk or memory: where etcd keeps its data",
+        "quiet": "no progress, only the result",
+    },
+)
+def up(
+    _: Context,
+    file: str | None = None,
+    cluster: str | None = None,
+    nodes: int | None = None,
+    min_nodes: int | None = None,
+    launcher: str | None = None,
+    interface: str | None = None,
+    durability: str | None = None,
+    bundle: str | None = None,
+    set: list[str] | None = None,  # noqa: A002  the flag's name
+    wait: bool = True,
+    quiet: bool = False,
+) -> None:
+    """Bring a cluster up and print the path of its kubeconfig.
+
+    Examples:
+
+      usernetes up --nodes 3
+      usernetes up --cluster demo --nodes 2 --durability memory
+      usernetes up --file cluster.yaml --set network.mtu=1400
+    """
+    flags = {
+        "nodes": number("nodes", nodes),
+        "minNodes": number("min-nodes", min_nodes),
+        "launcher": launcher,
+        "network.interface": interface,
+        "durability": durability,
+        "bundle": bundle,
+    }
+    wanted = spec_from(file, cluster, flags, set or [])
+    place = Path(wanted.bundle) if wanted.bundle else None
+    context = BringUp(
+        spec=wanted,
+        launcher=launcher_for(wanted, node_program()),
+        state=ClusterState(roots(), wanted.name),
+        bundle=bundles.locate(place, cache_root()),
+        report=report(quiet=quiet),
+        wait=wait,
+    )
+    print(bringup.up(context))
+
+
+@task(help={"cluster": CLUSTER_HELP, "keep-logs": "a folder to fetch the nodes' logs into first", "quiet": "no progress"})
+def down(_: Context, cluster: str | None = None, keep_logs: str | None = None, quiet: bool = False) -> None:
+    """Take a cluster down; fine when it is half made, or down already.
+
+    Examples:
+
+      usernetes down
+      usernetes down --cluster demo --keep-logs ./logs
+    """
+    if cluster and not ClusterState(roots(), cluster).exists():
+        ClusterState(roots(), cluster).remove()
+        report(quiet=quiet).line(f"no cluster named {cluster}; nothing to do")
+        return
+    state = chosen(cluster)
+    bringup.down(state, report(quiet=quiet), node_program(), Path(keep_logs) if keep_logs else None)
+
+
+@task(iterable=["set"], help={**SPEC_HELP, "json": "as JSON"})
+def check(
+    _: Context,
+    file: str | None = None,
+    cluster: str | None = None,
+    nodes: int | None = None,
+    launcher: str | None = None,
+    interface: str | None = None,
+    bundle: str | None = None,  # noqa: ARG001  the flags are those of `up`
+    set: list[str] | None = None,  # noqa: A002
+    json: bool = False,
+) -> None:
+    """Ask every host all preflight questions and change nothing; exit code 3 when a host is not fit.
+
+    Examples:
+
+      usernetes check
+      usernetes check --file cluster.yaml --json
+    """
+    flags = {"nodes": number("nodes", nodes), "launcher": launcher, "network.interface": interface}
+    wanted = spec_from(file, cluster, flags, set or [])
+    context = BringUp(
+        spec=wanted,
+        launcher=launcher_for(wanted, node_program()),
+        state=ClusterState(roots(), wanted.name),
+        bundle=bundles.NO_BUNDLE,
+        report=report(quiet=json),
+    )
+    failures: dict[str, BaseException] = {}
+    try:
+        run(bringup.CHECK, context, context.report)
+    except NodeFailures as error:
+        if not json:
+            raise
+        failures = error.failures
+    if json:
+        show(
+            {
+                "schema": 1,
+                "fit": not failures,
+                "hosts": {
+                    host.name: {
+                        "fit": host.name not in failures,
+                        "problems": problems_of(failures.get(host.name)),
+                    }
+                    for host in context.hosts
+                },
+            }
+        )
+        if failures:
+            raise NodeFailures(failures)
+    else:
+        print(f"{len(context.hosts)} {'host is' if len(context.hosts) == 1 else 'hosts are'} fit")
+
+
+def problems_of(error: BaseException | None) -> list[dict[str, str]]:
+    """What a host lacks, for JSON."""
+    if error is None:
+        return []
+    pairs = getattr(error, "problems", [(str(error), "")])
+    return [{"what": what, "remedy": remedy} for what, remedy in pairs]
+
+
+@task(name="list", help={"json": "as JSON"})
+def list_clusters(_: Context, json: bool = False) -> None:
+    """List this user's clusters.
+
+    Examples:
+
+      usernetes list
+      usernetes list --json
+    """
+    found = [state.read() for state in clusters(roots())]
+    if json:
+        names = ("name", "phase", "created", "server")
+        show([{**{key: item[key] for key in names}, "nodes": len(item["nodes"])} for item in found])
+        return
+    rows = [["NAME", "PHASE", "NODES", "LAUNCHER", "CREATED", "SERVER"]]
+    rows += [
+        [item["name"], item["phase"], str(len(item["nodes"])), item["launcher"]["launcher"], item["created"], item["server"]]
+        for item in found
+    ]
+    print(table(rows) if found else "no clusters")
+
+
+@task(name="spec")
+def print_spec(_: Context) -> None:
+    """Print the default spec with a comment on every field.
+
+    Examples:
+
+      usernetes spec > cluster.yaml
+    """
+    print(spec.describe(), end="")
+
+
+@task(help={"json": "as JSON"})
+def version(_: Context, json: bool = False) -> None:
+    """Print the version of usernetes, and of the bundle it would use."""
+    try:
+        found = bundles.locate(None, cache_root())
+        digest: str | None = found.digest
+        components = dict(found.versions)
+    except bundles.BundleError:
+        digest, components = None, {}
+    if json:
+        show({"usernetes": __version__, "python": platform.python_version(), "bundle": digest, "components": components})
+        return
+    print(f"usernetes {__version__} (Python {platform.python_version()})")
+    print(f"bundle {digest[:12]}" if digest else "no bundle yet: usernetes bundle build")
+    for name, text in components.items():
+        print(f"  {name} {text}")
+
+
+def number(flag: str, value: int | str | None) -> int | None:
+    """A flag's whole number; raises `UsageError` for anything else."""
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise UsageError(f"--{flag}: expected a whole number, got {value!r}") from None
+
+
+TASKS = (up, down, check, list_clusters, print_spec, version)

@@ -1,0 +1,110 @@
+"""How a running node is talked to: one JSON request a connection, on a socket in the node's folder (0600 in 0700)."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, TypeVar
+
+from usernetes_deploy.errors import UsernetesError
+
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+Handler = Callable[[Mapping[str, Any]], Any]
+
+
+def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
+    """Answer requests ``{"verb": ...}`` in the background with ``{"ok": ...}`` or ``{"error": ...}``."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    os.fchmod(listener.fileno(), 0o600)
+    listener.bind(str(path))
+    listener.listen(16)
+
+    def answer(connection: socket.socket) -> None:
+        with connection, connection.makefile("rwb") as stream:
+            try:
+                request = json.loads(stream.readline())
+                reply: Dict[str, Any] = {"ok": handlers[request["verb"]](request)}
+            except Exception as error:  # whatever it is, the caller has to know
+                reply = {"error": str(error) or type(error).__name__}
+            try:
+                stream.write(json.dumps(reply).encode() + b"\n")
+            except OSError:
+                return
+
+    def loop() -> None:
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=loop, name="control", daemon=True).start()
+
+
+def ask(path: Path, request: Mapping[str, Any], timeout: float = 10.0) -> Any:
+    """Send one request to a node; raises `UsernetesError` when nobody answers, or with what went wrong there."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(str(path))
+            with connection.makefile("rwb") as stream:
+                stream.write(json.dumps(request).encode() + b"\n")
+                stream.flush()
+                reply = json.loads(stream.readline() or b'{"error": "the node hung up"}')
+    except (OSError, ValueError) as error:
+        raise UsernetesError(str(error), tried=f"ask the node at {path}") from error
+    if "error" in reply:
+        raise UsernetesError(str(reply["error"]), tried=str(request["verb"]))
+    return reply["ok"]
+
+
+def in_netns(netns: Path, call: Callable[[], T]) -> T:
+    """Run `call` in a thread of its own that enters `netns` and ends there: there is no way back for it."""
+    result: List[T] = []
+    failure: List[BaseException] = []
+
+    def enter() -> None:
+        try:
+            descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if LIBC.setns(descriptor, CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(netns))
+            finally:
+                os.close(descriptor)
+            result.append(call())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=enter, daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def dns_answer(server: str, name: str, timeout: float = 2.0) -> Dict[str, Any]:
+    """Ask `server` for the address of `name` over UDP; how long it took in ms, or why it failed."""
+    query = struct.pack(">HHHHHH", 0x5553, 0x0100, 1, 0, 0, 0)
+    query += b"".join(bytes([len(label)]) + label.encode() for label in name.strip(".").split(".")) + b"\0"
+    query += struct.pack(">HH", 1, 1)
+    began = time.perf_counter()
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+            connection.settimeout(timeout)
+            connection.sendto(query, (server, 53))
+            reply = connection.recv(4096)
+    except OSError as error:
+        return {"ok": False, "ms": None, "error": f"{server}: {error}"}
+    took = round((time.perf_counter() - began) * 1000, 2)
+    code, answers = reply[3] & 15, int.from_bytes(reply[6:8], "big")
+    if code or not answers:
+        return {"ok": False, "ms": took, "error": f"{server}: code {code} with {answers} answers for {name}"}
+    return {"ok": True, "ms": took, "error": None}

@@ -1,0 +1,191 @@
+"""What `usernetes status` says: one document, gathered from the API and from every node itself."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from usernetes_deploy.api import Api
+from usernetes_deploy.commands.common import table
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.launchers import launcher_from_state
+from usernetes_deploy.nodes import ask_nodes, members_of
+from usernetes_deploy.phases.wait_ready import is_ready
+from usernetes_deploy.state import ClusterState
+
+SCHEMA = 1
+API_SAMPLES = 5
+
+
+def collect(state: ClusterState, program: Path) -> dict[str, Any]:
+    """The status document (see schema/status.json); a node or an API that does not answer is part of it, not an error."""
+    document = state.read()
+    launcher = launcher_from_state(document["launcher"], program)
+    try:
+        outcome = ask_nodes(launcher, members_of(document))
+    finally:
+        launcher.close()
+    api, objects = ask_api(state)
+    nodes = [
+        node_status(entry, outcome.results.get(entry["name"]), outcome.failures.get(entry["name"]), objects)
+        for entry in document["nodes"]
+    ]
+    dns = next((node["dns"] for node in nodes if node["dns"]), None)
+    well = all(node["ready"] and node["alive"] for node in nodes)
+    return {
+        "schema": SCHEMA,
+        "cluster": document["name"],
+        "phase": document["phase"],
+        "healthy": bool(well and api["ready"] and dns and dns["ok"] and not document["givenUp"]),
+        "created": document["created"],
+        "ageSeconds": round((datetime.now(UTC) - datetime.fromisoformat(document["created"])).total_seconds()),
+        "launcher": document["launcher"]["launcher"],
+        "server": document["server"],
+        "version": document["version"],
+        "bundle": document["bundle"]["digest"],
+        "api": api,
+        "dns": dns,
+        "limitsEnforced": all(node["limitsEnforced"] for node in nodes),
+        "givenUp": document["givenUp"],
+        "nodes": nodes,
+    }
+
+
+def ask_api(state: ClusterState) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Whether the API is ready and its latency (ms, of /readyz over one connection), and its Node objects by name."""
+    answer: dict[str, Any] = {"ready": False, "latencyMs": None, "error": None}
+    try:
+        api = state.api(timeout=5)
+        try:
+            answer["ready"] = api.get("/readyz") == "ok"
+            answer["latencyMs"] = round(statistics.median(_timed(api) for _ in range(API_SAMPLES)), 2)
+            items = api.get("/api/v1/nodes")["items"]
+        finally:
+            api.close()
+    except UsernetesError as error:
+        answer["error"] = error.headline()
+        items = []
+    return answer, {item["metadata"]["name"]: item for item in items}
+
+
+def _timed(api: Api) -> float:
+    began = time.perf_counter()
+    api.get("/readyz")
+    return (time.perf_counter() - began) * 1000
+
+
+def node_status(
+    entry: Mapping[str, Any],
+    answer: Mapping[str, Any] | None,
+    failure: BaseException | None,
+    objects: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One node: what was recorded, what it says of itself, and what the API thinks of it."""
+    keeper = (answer or {}).get("keeper") or {}
+    node = (answer or {}).get("node") or {}
+    item = objects.get(entry["name"])
+    return {
+        "name": entry["name"],
+        "host": entry["host"]["name"],
+        "address": entry["address"],
+        "interface": entry["interface"],
+        "interfaceWhy": entry["interfaceWhy"],
+        "nodeIP": node.get("nodeIP"),
+        "controlPlane": entry["index"] == 0,
+        "alive": bool(keeper.get("alive")),
+        "ready": item is not None and is_ready(item),
+        "restarts": keeper.get("restarts", 0),
+        "lastExit": keeper.get("lastExit"),
+        "error": str(failure) if failure else None,
+        "problems": node.get("problems", []),
+        "limitsEnforced": node.get("cgroups", entry["cgroups"]) == "delegated",
+        "cgroups": node.get("cgroups", entry["cgroups"]),
+        "outer": entry["outer"],
+        "snapshotter": node.get("snapshotter"),
+        "directory": entry["directory"],
+        "components": node.get("components", []),
+        "network": node.get("network"),
+        "dns": node.get("dns"),
+        "images": node.get("images", []),
+        "limits": node.get("limits", {}),
+        "phases": node.get("phases", {}),
+    }
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """The document for people."""
+    api, dns = found["api"], found["dns"]
+    lines = [
+        f"cluster {found['cluster']}: {'well' if found['healthy'] else 'NOT WELL'}, {found['phase']}, "
+        f"{age(found['ageSeconds'])} old, {found['launcher']} launcher",
+        f"API     {found['server']}  "
+        + (f"ready, {api['latencyMs']} ms" if api["ready"] else f"NOT READY: {api['error']}"),
+        "DNS     " + (f"answers in {dns['ms']} ms" if dns and dns["ok"] else f"NO ANSWER: {dns and dns['error']}"),
+        "limits  "
+        + (
+            "enforced (delegated cgroups)"
+            if found["limitsEnforced"]
+            else "resource limits of pods are NOT enforced (no delegated cgroups)"
+        ),
+        "",
+    ]
+    rows = [["NODE", "STATE", "ADDRESS", "NODE-IP", "NETWORK", "RESTARTS", "IMAGES", "COMPONENTS"]]
+    for node in found["nodes"]:
+        rows.append(
+            [
+                node["name"],
+                "Ready" if node["ready"] and node["alive"] else "NotReady" if node["alive"] else "GONE",
+                f"{node['address']} ({node['interface']})",
+                node["nodeIP"] or "-",
+                network_words(node["network"]),
+                str(node["restarts"] + sum(item["restarts"] for item in node["components"])),
+                str(len(node["images"])),
+                component_words(node["components"]),
+            ]
+        )
+    lines.append(table(rows))
+    for node in found["nodes"]:
+        lines += [f"{node['name']}: {problem}" for problem in [*node["problems"], *filter(None, [node["error"]])]]
+        lines += [
+            f"{node['name']}: {item['name']} was restarted {item['restarts']} times, last: {item['lastExit']}"
+            for item in node["components"]
+            if item["restarts"]
+        ]
+        if node["restarts"]:
+            lines.append(f"{node['name']}: the node was restarted {node['restarts']} times, last: {node['lastExit']}")
+    lines += [f"given up: {name}: {why}" for name, why in found["givenUp"].items()]
+    return "\n".join(lines)
+
+
+def network_words(network: Mapping[str, Any] | None) -> str:
+    """The backend, its MTU, and how many peers it has heard from."""
+    if not network:
+        return "-"
+    words = f"{network['backend']} mtu {network['mtu']}"
+    peers = network.get("peers")
+    if peers:
+        heard = sum(1 for peer in peers if peer.get("handshakeAge") is not None)
+        words += f", {heard}/{len(peers)} peers heard"
+    return words
+
+
+def component_words(components: list[Mapping[str, Any]]) -> str:
+    """How many run, and which do not."""
+    if not components:
+        return "-"
+    down = [f"{item['name']} {item['state']}" for item in components if item["state"] != "running"]
+    return ", ".join(down) or f"{len(components)} running"
+
+
+def age(seconds: int) -> str:
+    """
+    >>> age(59), age(3_700)
+    ('59s', '61m')
+    """
+    if seconds < 120:
+        return f"{seconds}s"
+    return f"{seconds // 60}m" if seconds < 7200 else f"{seconds // 3600}h"
