@@ -53,12 +53,6 @@ def unpack(archive: Path, cache: Path) -> Bundle:
         return store.add(cache, stage.read_manifest(archive), lambda folder: stage.extract(archive, folder))
 
 
-def default_name(bundle: Bundle) -> str:
-    """The name of the file that `pack` writes unless told otherwise."""
-    suffix = "tar.zst" if shutil.which("zstd") else "tar.gz"
-    return f"usernetes-bundle-{bundle.versions['kubernetes']}-{bundle.manifest.name}.{suffix}"
-
-
 def _member(name: str, manifest: stage.Manifest, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size = size

@@ -112,6 +112,7 @@ class Builder:
         """Build `component` into the empty folder `out`; return what its record says about where it came from."""
         if component.go:
             self._go(component, component.go, out)
+            _check_static(out)
             return {"built": self._tools.go}
         if component.c:
             self._c(component, component.c, out)
@@ -251,7 +252,6 @@ def _make(component: Component, root: Path, maker: Maker, report: Report) -> boo
         name = out / "name"
         named = {name.read_text(): f"images/{component.name}.tar"} if name.exists() else {}
         name.unlink(missing_ok=True)
-        _check_static(out)
         document = stage.describe(out, components=[record(component, origin)], images=named)
         stage.write_manifest(out, document)
         stage.stamp(out, stage.read_manifest(out))

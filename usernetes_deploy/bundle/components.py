@@ -115,7 +115,7 @@ class Components:
 
 
 def load(path: Path = HERE / "components.yaml") -> Components:
-    """Read the pinned components, with ``{version}``, ``{number}`` (no leading v), ``{arch}``, ``{machine}`` filled in."""
+    """Read the pinned components, with ``{version}``, ``{number}`` (no leading v), ``{arch}``, ``{machine}`` filled."""
     document = yaml.safe_load(path.read_text())
     return Components(str(document["go"]), [_component(path.parent, one) for one in document["components"]])
 

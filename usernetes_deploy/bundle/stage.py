@@ -359,7 +359,7 @@ def _boot_id() -> str:
 def _running() -> Iterator[Path]:
     for entry in Path("/proc").glob("[0-9]*/exe"):
         with contextlib.suppress(OSError):
-            yield Path(os.readlink(entry))
+            yield entry.readlink()
 
 
 def _check_owner(parent: Path) -> None:

@@ -98,9 +98,7 @@ def locate(path: Path | None = None, cache: Path | None = None) -> Bundle:
     if path is None:
         link = (cache or default_cache()) / "bundles" / "current"
         if not link.is_symlink():
-            raise BundleError(
-                f"there is no bundle in {link.parent.parent}", remedy=f"{REMEDY} (or: bundle import FILE)"
-            )
+            raise BundleError(f"there is no bundle in {link.parent.parent}", remedy=stage.REMEDY)
         path = link
     root = path.expanduser().resolve()
     if root.is_file():
@@ -148,12 +146,21 @@ def put(target: Path, manifest: Manifest, fill: Callable[[Path], object]) -> Non
         stage.stamp(fresh, manifest)
 
 
-def collect_garbage(cache: Path, keep: set[Path]) -> list[tuple[str, int]]:
-    """Remove all but the current bundle and the `built` folders in `keep`; return (name, bytes) of what went."""
+def collect_garbage(cache: Path) -> list[tuple[str, int]]:
+    """Remove all but the current bundle and the built components that are part of it; hold `locked` while calling.
+
+    Returns (name, bytes) of what went. Bytes that a hard link shares with something kept are counted, though not freed.
+    """
     current = (cache / "bundles" / "current").resolve()
+    kept = stage.read_manifest(current).files if current.is_dir() else {}
     doomed = [path for path in (cache / "bundles").glob("*") if path.name != "current" and path != current]
-    doomed += [path for path in (cache / "built").glob("*") if path not in keep]
     doomed += list((cache / "downloads").glob("*"))
+    for built in (cache / "built").glob("*"):
+        try:
+            needed = all(kept.get(path) == file for path, file in stage.read_manifest(built).files.items())
+        except BundleError:
+            needed = False
+        doomed += [] if needed else [built]
     gone = []
     for path in sorted(doomed):
         gone.append((str(path.relative_to(cache)), usage(path)))

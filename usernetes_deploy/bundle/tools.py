@@ -41,7 +41,7 @@ class Tools:
 
 
 def find(components: Sequence[Component], least_go: str) -> Tools:
-    """Find the tools that building `components` takes. Raises `BundleError` that lists every missing one with its remedy."""
+    """Find the tools that building `components` takes. Raises `BundleError` with all that is missing."""
     missing: list[tuple[str, str]] = []
     go = cc = busybox_version = ""
     busybox = None
