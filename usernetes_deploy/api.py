@@ -11,7 +11,8 @@ import json
 import ssl
 import threading
 import urllib.parse
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 from usernetes_deploy.errors import TimedOut, UsernetesError
 
@@ -29,7 +30,7 @@ CLUSTER_SCOPED = {
 class ApiError(UsernetesError):
     """The API refused or could not be reached; `status` is the HTTP status, 0 when there was no answer."""
 
-    def __init__(self, reason: str, status: int = 0, *, tried: Optional[str] = None):
+    def __init__(self, reason: str, status: int = 0, *, tried: str | None = None):
         super().__init__(reason, tried=tried)
         self.status = status
 
@@ -49,7 +50,7 @@ class Api:
         self._port = address.port or 443
         self._context = context
         self._timeout = timeout
-        self._connection: Optional[http.client.HTTPSConnection] = None
+        self._connection: http.client.HTTPSConnection | None = None
         self._lock = threading.Lock()
 
     def get(self, path: str) -> Any:
@@ -68,7 +69,7 @@ class Api:
         path = f"{path_of(manifest)}?fieldManager={FIELD_MANAGER}&force=true"
         return self.request("PATCH", path, manifest, "application/apply-patch+yaml")
 
-    def delete(self, manifest: Mapping[str, Any], grace: Optional[int] = None) -> None:
+    def delete(self, manifest: Mapping[str, Any], grace: int | None = None) -> None:
         """Delete the object; it is no error when it is not there."""
         query = "" if grace is None else f"?gracePeriodSeconds={grace}"
         try:
@@ -107,9 +108,7 @@ class Api:
             self._connection.close()
             self._connection = None
 
-    def _exchange(
-        self, method: str, path: str, data: Optional[bytes], headers: Dict[str, str]
-    ) -> Tuple[int, str]:
+    def _exchange(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=self._timeout, context=self._context
@@ -136,7 +135,7 @@ def path_of(manifest: Mapping[str, Any]) -> str:
     '/apis/apps/v1/namespaces/b/deployments/a'
     """
     version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
-    parts: List[str] = ["/apis" if "/" in version else "/api", version]
+    parts: list[str] = ["/apis" if "/" in version else "/api", version]
     if kind not in CLUSTER_SCOPED:
         parts += ["namespaces", metadata.get("namespace", "default")]
     plural = PLURALS.get(kind, kind.lower() + "s")

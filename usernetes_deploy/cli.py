@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import inspect
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
 
 from invoke import Collection, Program
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
-from invoke.parser import Argument
 
 from usernetes_deploy import __version__
 from usernetes_deploy.commands import COLLECTION, PASS_THROUGH
 from usernetes_deploy.errors import UsageError, UsernetesError
 
+OPTIONS = """
+  -h, --help [VERB]                 this page, or that of a verb
+  -V, --version                     the version
+  --print-completion-script SHELL   completion for bash, zsh or fish: source <(usernetes --print-completion-script bash)
+"""
 EPILOGUE = """
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 a host is not fit, 4 timed out; 130 interrupted.
 Results go to stdout, progress to stderr. Examples:
@@ -29,27 +36,43 @@ Results go to stdout, progress to stderr. Examples:
   usernetes down
 """
 INTERRUPTED = 130
+GROUPS = tuple(COLLECTION.collections)
 
 
 class Usernetes(Program):  # type: ignore[misc]
-    """invoke's Program with our exit codes, suggestions, and verbs that hand their words on to another program."""
+    """invoke's Program with our exit codes and suggestions, and verbs that hand their words on to another program."""
 
-    def core_args(self) -> list[Argument]:
-        """Only what means something here; the rest of invoke's options is for task files."""
-        kept = {"help", "version", "complete", "print-completion-script", "debug", "list"}
-        return [argument for argument in super().core_args() if argument.name in kept]
-
-    def _update_core_context(self, context: Any, new_args: Any) -> None:
-        super()._update_core_context(context, new_args)
+    def carry_out(self, argv: Sequence[str], words: Sequence[str]) -> None:
+        """Parse and run; `words` are another program's. Raises what goes wrong, where invoke would print and exit."""
+        self.create_config()
+        self.parse_core(list(argv))
+        self.parse_collection()
+        self.parse_tasks()
+        self.parse_cleanup()
+        self.update_config()
+        self.config.load_overrides({"words": list(words)})
+        self.execute()
 
     def print_help(self) -> None:
-        """invoke's page and what it leaves out."""
-        super().print_help()
-        print(EPILOGUE.strip("\n"))
+        """One page: the verbs and the flags that mean something here (invoke's others are for task files)."""
+        print(f"Usage: {self.binary} VERB [--flags] [-- words for another program]\n")
+        with contextlib.redirect_stdout(io.StringIO()) as page:
+            self.list_tasks()
+        print(
+            re.sub(rf"(?m)^  ({'|'.join(GROUPS)})\\.", r"  \1 ", page.getvalue()).replace("Subcommands:", "Verbs:"),
+            end="",
+        )
+        print(OPTIONS.strip("\n"))
+        print(EPILOGUE)
 
-    def update_config(self, merge: bool = True) -> None:
-        """No configuration files, no environment: a verb's flags say everything."""
-        self.config.load_overrides({"run": {"echo": False}}, merge=merge)
+    def print_task_help(self, name: str) -> None:
+        """The page of one verb."""
+        text = inspect.getdoc(self.collection[name]) or ""
+        print(f"Usage: {self.binary} {name.replace('.', ' ')} [--flags]\n\n{text}\n")
+        flags = self.parser.contexts[name].help_tuples()
+        if flags:
+            print("Flags:\n")
+            self.print_columns(flags)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,7 +90,8 @@ def run(argv: list[str]) -> int:
     previous = signal.signal(signal.SIGTERM, _interrupt)
     program = Usernetes(version=__version__, name="usernetes", binary="usernetes", namespace=COLLECTION)
     try:
-        program.run(pass_on(argv), exit=False)
+        ours, words = pass_on(argv)
+        program.carry_out(ours, words)
     except ParseError as error:
         print(explain(str(error), COLLECTION), file=sys.stderr)
         return UsageError.exit_code
@@ -91,29 +115,33 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def pass_on(argv: Sequence[str]) -> list[str]:
-    """Put what belongs to another program behind ``--``, so that our own parser leaves it alone.
+def pass_on(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split off what belongs to another program: (our words, theirs).
 
     >>> pass_on(["usernetes", "kubectl", "--cluster", "a", "get", "nodes", "-o", "wide"])
-    ['usernetes', 'kubectl', '--cluster', 'a', '--', 'get', 'nodes', '-o', 'wide']
+    (['usernetes', 'kubectl', '--cluster', 'a'], ['get', 'nodes', '-o', 'wide'])
     """
     words = list(argv)
+    for place, word in enumerate(words[1:-1], 1):
+        if word in GROUPS:  # `bundle build` is invoke's bundle.build
+            words[place : place + 2] = [f"{word}.{words[place + 1]}"]
+            break
+        if not word.startswith("-"):
+            break
     verb = next((place for place, word in enumerate(words[1:], 1) if not word.startswith("-")), None)
     if verb is None or words[verb] not in PASS_THROUGH:
-        return words
+        return words, []
     flags, valued = PASS_THROUGH[words[verb]]
     place = verb + 1
-    while place < len(words):
+    while place < len(words) and words[place] != "--":
         word = words[place]
-        if word == "--":
-            return words
         if word in valued:
             place += 2
         elif word in flags or word.partition("=")[0] in valued:
             place += 1
         else:
-            break
-    return [*words[:place], "--", *words[place:]] if place < len(words) else words
+            return words[:place], words[place:]
+    return words[:place], words[place + 1 :]
 
 
 def explain(problem: str, collection: Collection) -> str:

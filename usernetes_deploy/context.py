@@ -26,7 +26,7 @@ class BringUp:
     spec: ClusterSpec
     launcher: Launcher
     state: ClusterState
-    bundle: Bundle
+    bundle: Bundle  # `check` goes no further than the facts and has none
     report: Report
     wait: bool = True
     created: str = ""  # ISO 8601, UTC

@@ -101,9 +101,7 @@ class Identities:
             f"{PKI}/sa.pub": self.service_accounts[1],
             **_pair(f"{PKI}/admin", self.ca.issue("usernetes:node-admin", ["system:masters"], usages=[CLIENT])),
             **_pair(f"{PKI}/apiserver", self.ca.issue("kube-apiserver", usages=[SERVER], names=names)),
-            **_pair(
-                f"{PKI}/apiserver-kubelet-client", self.ca.issue("kube-apiserver-kubelet-client", usages=[CLIENT])
-            ),
+            **_pair(f"{PKI}/apiserver-kubelet-client", self.ca.issue("kube-apiserver-kubelet-client", usages=[CLIENT])),
             **_pair(f"{PKI}/apiserver-etcd-client", self.etcd.issue("kube-apiserver", usages=[CLIENT])),
             **_pair(f"{PKI}/front-proxy-client", self.front_proxy.issue("front-proxy-client", usages=[CLIENT])),
             **_pair(
@@ -117,7 +115,9 @@ class Identities:
         }
         if metrics:
             files[f"{KUBERNETES}/metrics-server.conf"] = credential("usernetes:metrics-server")
-            serving = self.ca.issue("metrics-server", usages=[SERVER], names=["metrics-server.kube-system.svc", node_ip])
+            serving = self.ca.issue(
+                "metrics-server", usages=[SERVER], names=["metrics-server.kube-system.svc", node_ip]
+            )
             files.update(_pair(f"{PKI}/metrics-server", serving))
         return files
 

@@ -11,20 +11,19 @@ import yaml
 
 from usernetes_deploy.spec import ClusterSpec
 
-BUSYBOX = "localhost/usernetes/busybox:1"
 PROVISIONER = "rancher.io/local-path"
 VOLUMES = "/var/lib/usernetes/volumes"
 SHARED = "/var/lib/usernetes/shared"
 
 
-def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str) -> list[dict[str, Any]]:
+def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str) -> list[dict[str, Any]]:
     """All objects to apply, in order.
 
-    >>> [item["kind"] for item in objects(ClusterSpec(), "10.64.0.1", "10.96.0.10")][:2]
+    >>> [item["kind"] for item in objects(ClusterSpec(), "10.64.0.1", "10.96.0.10", "localhost/usernetes/busybox:1.35.0")][:2]
     ['ClusterRoleBinding', 'ClusterRole']
     """
     template = string.Template(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    text = template.substitute(control_plane_ip=control_plane_ip, dns_ip=dns_ip, busybox=BUSYBOX)
+    text = template.substitute(control_plane_ip=control_plane_ip, dns_ip=dns_ip, busybox=busybox)
     found = [dict(document) for document in yaml.load_all(text, Loader=_LOADER)]
     if spec.storage.shared:
         found.append(
@@ -88,8 +87,9 @@ def _metrics(address: str) -> list[dict[str, Any]]:
                     f"rbac.authorization.k8s.io/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")
                 },
             },
-            "rules": [{"apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"],
-                       "verbs": ["get", "list", "watch"]}],
+            "rules": [
+                {"apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"]}
+            ],
         },
         binding("ClusterRoleBinding", "", reader),
         binding("ClusterRoleBinding", ":delegator", "system:auth-delegator"),

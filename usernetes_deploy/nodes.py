@@ -80,7 +80,7 @@ def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:
     """Where the bundle lies on the node's host."""
     if document["launcher"].get("launcher") == "local":
         return Path(document["bundle"]["root"])
-    return Path(member.record["base"]) / "bundle" / document["bundle"]["digest"]
+    return Path(member.record["base"]) / "bundle" / document["bundle"]["name"]
 
 
 def save_logs(launcher: Launcher, member: RecordedNode, target: Path, lines: int = 5000) -> None:

@@ -36,15 +36,21 @@ def _doc(text: str, default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
 class NetworkSpec:
     """How nodes and pods reach each other."""
 
-    backend: Literal["mesh", "flannel"] = _doc("mesh: WireGuard between the nodes; flannel: VXLAN, for comparison", "mesh")
-    interface: str | None = _doc("host interface, by name (hsn0) or by a CIDR it has an address in; default: the default route's", None)
+    backend: Literal["mesh", "flannel"] = _doc(
+        "mesh: WireGuard between the nodes; flannel: VXLAN, for comparison", "mesh"
+    )
+    interface: str | None = _doc(
+        "host interface, by name (hsn0) or by a CIDR it has an address in; default: the default route's", None
+    )
     mtu: int | None = _doc("MTU of the pod network in bytes; default: the interface's, less the tunnel's header", None)
     outer: Literal["auto", "slirp4netns", "pasta"] = _doc("user-space NAT through which pods reach the outside", "auto")
     node_cidr: str = _doc("addresses of the nodes inside the mesh", "10.64.0.0/16")
     pod_cidr: str = _doc("addresses of the pods; each node gets a /24 of it", "10.244.0.0/16")
     service_cidr: str = _doc("cluster IPs of Services; the tenth is the cluster's DNS", "10.96.0.0/16")
     dns_domain: str = _doc("domain of the cluster's DNS", "cluster.local")
-    nameservers: tuple[str, ...] = _doc("resolvers for names outside the cluster; default: the host's, where reachable", ())
+    nameservers: tuple[str, ...] = _doc(
+        "resolvers for names outside the cluster; default: the host's, where reachable", ()
+    )
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ class StorageSpec:
     """Where volumes come from."""
 
     shared: str | None = _doc("a directory all nodes share: offered as StorageClass `shared` (ReadWriteMany)", None)
-    node_directory: str | None = _doc("node-local folder for images, volumes and logs; default: the first fit of /var/tmp, /tmp", None)
+    node_directory: str | None = _doc(
+        "node-local folder for images, volumes and logs; default: the first fit of /var/tmp, /tmp", None
+    )
 
 
 @dataclass(frozen=True)
@@ -75,16 +83,22 @@ class ClusterSpec:
     name: str = _doc("name of the cluster: lower-case letters, digits and dashes", "default")
     nodes: int = _doc("how many nodes; the first carries the control plane", 1)
     min_nodes: int | None = _doc("go on when at least so many nodes are Ready; default: all of them", None)
-    launcher: Literal["local", "flux", "ssh"] = _doc("local: all nodes on this host; flux: the nodes of this batch job; ssh: `hosts`", "local")
+    launcher: Literal["local", "flux", "ssh"] = _doc(
+        "local: all nodes on this host; flux: the nodes of this batch job; ssh: `hosts`", "local"
+    )
     hosts: tuple[str, ...] = _doc("hosts for the ssh launcher, as node[01-16] or user@name", ())
     network: NetworkSpec = _doc("", default_factory=NetworkSpec)
     storage: StorageSpec = _doc("", default_factory=StorageSpec)
-    durability: Literal["disk", "memory"] = _doc("etcd's data: disk survives a restart of the node; memory is faster, for throw-away clusters", "disk")
+    durability: Literal["disk", "memory"] = _doc(
+        "etcd's data: disk survives a restart of the node; memory is faster, for throw-away clusters", "disk"
+    )
     system_cpus: str | None = _doc("CPUs that Kubernetes' own processes are held to, as in 0-1,8; default: all", None)
     devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods", ())
     images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start", ())
     api_port: int | None = _doc("TCP port of the API on the first host; default: a free one", None)
-    mesh_port: int | None = _doc("UDP port of the mesh on every host; default: a free one (local launcher: one a node)", None)
+    mesh_port: int | None = _doc(
+        "UDP port of the mesh on every host; default: a free one (local launcher: one a node)", None
+    )
     metrics: bool = _doc("run metrics-server, for `kubectl top` and autoscalers", False)
     bundle: str | None = _doc("digest or folder of the bundle; default: the newest in the cache", None)
     wait_seconds: int = _doc("how long `up --wait` waits for Ready, DNS and a packet between pods", 120)
@@ -106,7 +120,7 @@ def load(document: Mapping[str, Any] | None, source: str = "the spec") -> Cluste
         problems += _impossible(spec, {path.partition("[")[0] for path, _ in problems})
     if problems or spec is None:
         raise SpecError(problems, source)
-    return typing.cast(ClusterSpec, spec)
+    return typing.cast("ClusterSpec", spec)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -256,19 +270,31 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
         if not holds and path not in broken:
             found.append((path, problem))
 
-    need("name", bool(NAME.match(spec.name)),
-         f"expected lower-case letters, digits and dashes (at most 40), got {spec.name!r}")
+    need(
+        "name",
+        bool(NAME.match(spec.name)),
+        f"expected lower-case letters, digits and dashes (at most 40), got {spec.name!r}",
+    )
     need("nodes", 1 <= spec.nodes <= MAX_NODES, f"expected a whole number from 1 to {MAX_NODES}, got {spec.nodes}")
-    need("minNodes", spec.min_nodes is None or 1 <= spec.min_nodes <= spec.nodes,
-         f"expected 1 to {spec.nodes} (nodes), got {spec.min_nodes}")
+    need(
+        "minNodes",
+        spec.min_nodes is None or 1 <= spec.min_nodes <= spec.nodes,
+        f"expected 1 to {spec.nodes} (nodes), got {spec.min_nodes}",
+    )
     need("hosts", spec.launcher != "ssh" or bool(spec.hosts), "the ssh launcher needs at least one host")
-    need("network.mtu", spec.network.mtu is None or 576 <= spec.network.mtu <= 65520,
-         f"expected 576 to 65520 bytes, got {spec.network.mtu}")
+    need(
+        "network.mtu",
+        spec.network.mtu is None or 576 <= spec.network.mtu <= 65520,
+        f"expected 576 to 65520 bytes, got {spec.network.mtu}",
+    )
     for path, port in (("apiPort", spec.api_port), ("meshPort", spec.mesh_port)):
         need(path, port is None or 1 <= port <= 65535, f"expected a port from 1 to 65535, got {port}")
     need("waitSeconds", spec.wait_seconds > 0, f"expected seconds > 0, got {spec.wait_seconds}")
-    need("systemCpus", spec.system_cpus is None or cpu_set(spec.system_cpus) is not None,
-         f"expected CPUs as in 0-1,8, got {spec.system_cpus!r}")
+    need(
+        "systemCpus",
+        spec.system_cpus is None or cpu_set(spec.system_cpus) is not None,
+        f"expected CPUs as in 0-1,8, got {spec.system_cpus!r}",
+    )
     for index, device in enumerate(spec.devices):
         need(f"devices[{index}].name", bool(NAME.match(device.name)), f"expected a resource name, got {device.name!r}")
         need(f"devices[{index}].paths", bool(device.paths), "expected at least one glob of device files")

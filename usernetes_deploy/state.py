@@ -115,13 +115,12 @@ class ClusterState:
             cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
         except (ValueError, KeyError, IndexError) as error:
             raise UsernetesError(f"not as usernetes wrote it: {error}", tried=f"read {self.kubeconfig}") from error
-        context = ssl.create_default_context(
-            cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
-        )
+        context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
         # Python loads a client certificate from files only: an anonymous one in memory, gone when it is read.
-        with memory_file(base64.b64decode(user["client-certificate-data"])) as certificate, memory_file(
-            base64.b64decode(user["client-key-data"])
-        ) as key:
+        with (
+            memory_file(base64.b64decode(user["client-certificate-data"])) as certificate,
+            memory_file(base64.b64decode(user["client-key-data"])) as key,
+        ):
             context.load_cert_chain(certificate, key)
         return Api(cluster["server"], context, timeout)
 

@@ -11,7 +11,7 @@ for module in (cluster, access):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))
-COLLECTION.add_collection(Collection("bundle", *bundle.TASKS))
+COLLECTION.add_collection(bundle.collection)
 
 CLUSTER_FLAGS = (frozenset[str](), frozenset({"--cluster", "-c"}))
 # Verbs whose words belong to another program: (flags of ours, flags of ours that take a value).

@@ -71,9 +71,8 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
     """
     state = chosen(cluster)
     binary = f"{state.read()['bundle']['root']}/bin/kubectl"
-    words = context.config.remainder.split("\0") if context.config.remainder else []
     os.execve(  # noqa: S606
-        binary, ["kubectl", *words], {**environment(), "KUBECONFIG": str(state.kubeconfig)}
+        binary, ["kubectl", *context.config.words], {**environment(), "KUBECONFIG": str(state.kubeconfig)}
     )
 
 

@@ -10,6 +10,7 @@ from invoke import Context, task
 
 from usernetes_deploy import __version__, bringup, spec
 from usernetes_deploy import bundle as bundles
+from usernetes_deploy.bundle import Bundle, store
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
     cache_root,
@@ -21,7 +22,7 @@ from usernetes_deploy.commands.common import (
     table,
 )
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import NodeFailures, UsageError
+from usernetes_deploy.errors import BundleError, NodeFailures, UsageError
 from usernetes_deploy.launchers import launcher_for
 from usernetes_deploy.phase import run
 from usernetes_deploy.state import ClusterState, clusters
@@ -90,19 +91,20 @@ def up(
         "bundle": bundle,
     }
     wanted = spec_from(file, cluster, flags, set or [])
-    place = Path(wanted.bundle) if wanted.bundle else None
     context = BringUp(
         spec=wanted,
         launcher=launcher_for(wanted, node_program()),
         state=ClusterState(roots(), wanted.name),
-        bundle=bundles.locate(place, cache_root()),
+        bundle=located(wanted.bundle),
         report=report(quiet=quiet),
         wait=wait,
     )
     print(bringup.up(context))
 
 
-@task(help={"cluster": CLUSTER_HELP, "keep-logs": "a folder to fetch the nodes' logs into first", "quiet": "no progress"})
+@task(
+    help={"cluster": CLUSTER_HELP, "keep-logs": "a folder to fetch the nodes' logs into first", "quiet": "no progress"}
+)
 def down(_: Context, cluster: str | None = None, keep_logs: str | None = None, quiet: bool = False) -> None:
     """Take a cluster down; fine when it is half made, or down already.
 
@@ -144,7 +146,7 @@ def check(
         spec=wanted,
         launcher=launcher_for(wanted, node_program()),
         state=ClusterState(roots(), wanted.name),
-        bundle=bundles.NO_BUNDLE,
+        bundle=None,
         report=report(quiet=json),
     )
     failures: dict[str, BaseException] = {}
@@ -174,6 +176,18 @@ def check(
         print(f"{len(context.hosts)} {'host is' if len(context.hosts) == 1 else 'hosts are'} fit")
 
 
+def located(wanted: str | None) -> Bundle:
+    """The bundle of a spec: a folder, the start of a digest, or the cache's current one."""
+    if wanted is None or "/" in wanted or Path(wanted).is_dir():
+        return bundles.locate(Path(wanted) if wanted else None, cache_root())
+    found = [bundle for bundle in store.bundles(cache_root()) if bundle.digest.startswith(wanted)]
+    if not found:
+        raise BundleError(
+            f"no bundle in {cache_root()} has a digest that begins {wanted}", remedy="usernetes bundle list"
+        )
+    return found[0]
+
+
 def problems_of(error: BaseException | None) -> list[dict[str, str]]:
     """What a host lacks, for JSON."""
     if error is None:
@@ -198,7 +212,14 @@ def list_clusters(_: Context, json: bool = False) -> None:
         return
     rows = [["NAME", "PHASE", "NODES", "LAUNCHER", "CREATED", "SERVER"]]
     rows += [
-        [item["name"], item["phase"], str(len(item["nodes"])), item["launcher"]["launcher"], item["created"], item["server"]]
+        [
+            item["name"],
+            item["phase"],
+            str(len(item["nodes"])),
+            item["launcher"]["launcher"],
+            item["created"],
+            item["server"],
+        ]
         for item in found
     ]
     print(table(rows) if found else "no clusters")
@@ -222,10 +243,12 @@ def version(_: Context, json: bool = False) -> None:
         found = bundles.locate(None, cache_root())
         digest: str | None = found.digest
         components = dict(found.versions)
-    except bundles.BundleError:
+    except BundleError:
         digest, components = None, {}
     if json:
-        show({"usernetes": __version__, "python": platform.python_version(), "bundle": digest, "components": components})
+        show(
+            {"usernetes": __version__, "python": platform.python_version(), "bundle": digest, "components": components}
+        )
         return
     print(f"usernetes {__version__} (Python {platform.python_version()})")
     print(f"bundle {digest[:12]}" if digest else "no bundle yet: usernetes bundle build")

@@ -11,8 +11,8 @@ from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program,
 from usernetes_deploy.errors import CommandFailed, UsageError
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.launchers import launcher_from_state
-from usernetes_deploy.nodes import members_of, staged_root
 from usernetes_deploy.node.config import CONTAINERD_SOCKET
+from usernetes_deploy.nodes import members_of, staged_root
 
 LOAD_DEADLINE = 1800.0
 
@@ -27,7 +27,9 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
     """
     path = Path(archive).absolute()
     if not path.is_file():
-        raise UsageError(f"{archive} is not a file", remedy="docker save -o app.tar IMAGE, or skopeo copy ... oci-archive:app.tar")
+        raise UsageError(
+            f"{archive} is not a file", remedy="docker save -o app.tar IMAGE, or skopeo copy ... oci-archive:app.tar"
+        )
     state = chosen(cluster)
     document = state.read()
     launcher = launcher_from_state(document["launcher"], node_program())
@@ -45,7 +47,9 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
         try:
             done = launcher.run(host, argv, timeout=LOAD_DEADLINE)
             if done.returncode:
-                raise CommandFailed(["ctr", "images", "import", path.name], done.returncode, done.stderr, node=host.name)
+                raise CommandFailed(
+                    ["ctr", "images", "import", path.name], done.returncode, done.stderr, node=host.name
+                )
         finally:
             launcher.run(host, ["rm", "-f", there])
 

@@ -19,7 +19,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import List, Optional
 
 from usernetes_deploy.bundle import stage as staging
 from usernetes_deploy.errors import UsernetesError
@@ -28,7 +27,7 @@ from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one verb; errors go to stderr as text, with the exit code of their kind."""
     parser = argparse.ArgumentParser(prog="node.pyz", description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(dest="verb", required=True)

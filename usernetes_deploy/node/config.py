@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from usernetes_deploy.errors import UsernetesError
 
@@ -40,18 +40,18 @@ class NodeConfig(NamedTuple):
     service_cidr: str
     dns_ip: str
     dns_domain: str
-    nameservers: List[str]
+    nameservers: list[str]
     outer: str  # slirp4netns | pasta
-    network: Dict[str, Any]  # the backend's own part: {"backend": "mesh", "mtu": 1420, ...}
-    files: Dict[str, str]  # path in the node's mount namespace -> content; keys and certificates, all 0600
-    manifests: List[Dict[str, Any]]  # applied by the first node when the API answers
+    network: dict[str, Any]  # the backend's own part: {"backend": "mesh", "mtu": 1420, ...}
+    files: dict[str, str]  # path in the node's mount namespace -> content; keys and certificates, all 0600
+    manifests: list[dict[str, Any]]  # applied by the first node when the API answers
     durability: str
-    system_cpus: Optional[str]
+    system_cpus: str | None
     cgroups: str  # none | delegated
-    devices: List[Dict[str, Any]]
-    shared: Optional[str]
-    images: List[str]
-    labels: Dict[str, str]
+    devices: list[dict[str, Any]]
+    shared: str | None
+    images: list[str]
+    labels: dict[str, str]
     metrics: bool
 
     @property

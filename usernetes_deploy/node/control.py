@@ -9,8 +9,9 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, TypeVar
+from typing import Any, TypeVar
 
 from usernetes_deploy.errors import UsernetesError
 
@@ -32,7 +33,7 @@ def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
         with connection, connection.makefile("rwb") as stream:
             try:
                 request = json.loads(stream.readline())
-                reply: Dict[str, Any] = {"ok": handlers[request["verb"]](request)}
+                reply: dict[str, Any] = {"ok": handlers[request["verb"]](request)}
             except Exception as error:  # whatever it is, the caller has to know
                 reply = {"error": str(error) or type(error).__name__}
             try:
@@ -67,8 +68,8 @@ def ask(path: Path, request: Mapping[str, Any], timeout: float = 10.0) -> Any:
 
 def in_netns(netns: Path, call: Callable[[], T]) -> T:
     """Run `call` in a thread of its own that enters `netns` and ends there: there is no way back for it."""
-    result: List[T] = []
-    failure: List[BaseException] = []
+    result: list[T] = []
+    failure: list[BaseException] = []
 
     def enter() -> None:
         try:
@@ -90,7 +91,7 @@ def in_netns(netns: Path, call: Callable[[], T]) -> T:
     return result[0]
 
 
-def dns_answer(server: str, name: str, timeout: float = 2.0) -> Dict[str, Any]:
+def dns_answer(server: str, name: str, timeout: float = 2.0) -> dict[str, Any]:
     """Ask `server` for the address of `name` over UDP; how long it took in ms, or why it failed."""
     query = struct.pack(">HHHHHH", 0x5553, 0x0100, 1, 0, 0, 0)
     query += b"".join(bytes([len(label)]) + label.encode() for label in name.strip(".").split(".")) + b"\0"

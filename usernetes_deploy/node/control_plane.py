@@ -6,15 +6,13 @@ of each) and nobody is anonymous.
 
 from __future__ import annotations
 
-from typing import Dict, List
-
 from usernetes_deploy.node.config import KUBERNETES, PKI, RUN, NodeConfig
 
 API_PORT = 6443
 ETCD = "https://127.0.0.1:2379"
 
 
-def etcd(config: NodeConfig) -> List[str]:
+def etcd(config: NodeConfig) -> list[str]:
     """etcd on the node's loopback, with TLS both ways. `durability: memory` keeps its data on a tmpfs."""
     durable = config.durability == "disk"
     data = config.root / "etcd" if durable else RUN / "etcd"
@@ -46,7 +44,7 @@ def etcd(config: NodeConfig) -> List[str]:
     ]
 
 
-def apiserver(config: NodeConfig) -> List[str]:
+def apiserver(config: NodeConfig) -> list[str]:
     """The API server: reached at the node's mesh address by nodes, through rootlesskit's published port by everyone else."""
     return [
         config.binary("kube-apiserver"),
@@ -83,7 +81,7 @@ def apiserver(config: NodeConfig) -> List[str]:
     ]
 
 
-def controller_manager(config: NodeConfig) -> List[str]:
+def controller_manager(config: NodeConfig) -> list[str]:
     """The controller manager; pod CIDRs are the driver's to give, so it allocates none."""
     conf = KUBERNETES / "controller-manager.conf"
     return [
@@ -110,7 +108,7 @@ def controller_manager(config: NodeConfig) -> List[str]:
     ]
 
 
-def scheduler(config: NodeConfig) -> List[str]:
+def scheduler(config: NodeConfig) -> list[str]:
     """The scheduler."""
     conf = KUBERNETES / "scheduler.conf"
     return [
@@ -147,12 +145,12 @@ def corefile(config: NodeConfig) -> str:
 """
 
 
-def coredns(config: NodeConfig) -> List[str]:
+def coredns(config: NodeConfig) -> list[str]:
     """The cluster's DNS server, on the first node's mesh address."""
     return [config.binary("coredns"), f"-conf={RUN / 'Corefile'}", "-quiet"]
 
 
-def local_path(config: NodeConfig) -> List[str]:
+def local_path(config: NodeConfig) -> list[str]:
     """The provisioner behind the default StorageClass."""
     return [
         config.binary("local-path-provisioner"),
@@ -161,12 +159,12 @@ def local_path(config: NodeConfig) -> List[str]:
         "--namespace=kube-system",
         "--configmap-name=local-path-config",
         "--service-account-name=local-path-provisioner",
-        "--helper-image=localhost/usernetes/busybox:1",
+        f"--helper-image={(RUN / 'helper-image').read_text()}",
         f"--config={RUN / 'local-path.json'}",
     ]
 
 
-def metrics_server(config: NodeConfig) -> List[str]:
+def metrics_server(config: NodeConfig) -> list[str]:
     """What `kubectl top` asks; reached through the aggregation layer at the node's mesh address."""
     conf = KUBERNETES / "metrics-server.conf"
     return [
@@ -185,6 +183,6 @@ def metrics_server(config: NodeConfig) -> List[str]:
     ]
 
 
-def environment() -> Dict[str, str]:
+def environment() -> dict[str, str]:
     """A lower heap target: at rest the control plane shares its node with the job."""
     return {"GOGC": "80"}

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node.config import NodeConfig
@@ -29,7 +29,7 @@ SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def rootlesskit_argv(config: NodeConfig, program: List[str]) -> List[str]:
+def rootlesskit_argv(config: NodeConfig, program: list[str]) -> list[str]:
     """The command that makes the node's namespaces and runs `program` inside them."""
     argv = [
         config.binary("rootlesskit"),
@@ -76,12 +76,12 @@ class Keeper:
     kills another process that got the same number.
     """
 
-    def __init__(self, config: NodeConfig, program: List[str]) -> None:
+    def __init__(self, config: NodeConfig, program: list[str]) -> None:
         self.config = config
         self.program = program
         self.restarts = 0
-        self.last_exit: Optional[str] = None
-        self._child: Optional[subprocess.Popen[bytes]] = None
+        self.last_exit: str | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._ending = False
 
     def prepare(self) -> None:
@@ -147,7 +147,7 @@ class Keeper:
                 self._child.kill()
 
     def _record(self) -> None:
-        document: Dict[str, Any] = {
+        document: dict[str, Any] = {
             "pid": os.getpid(),
             "startTime": start_time(os.getpid()),
             "rootlesskit": self._child.pid if self._child else None,
@@ -165,7 +165,7 @@ def die_with_parent() -> None:
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def start_time(pid: int) -> Optional[int]:
+def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); None when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -180,14 +180,19 @@ def remove_state(directory: Path) -> None:
     subprocess.run(["rm", "-rf", str(directory)], check=False, capture_output=True)
 
 
-def clean_environment(config: NodeConfig) -> Dict[str, str]:
+def clean_environment(config: NodeConfig) -> dict[str, str]:
     """Only what a node needs of the job's environment: nobody's tokens travel into pods' helpers."""
     kept = {name: os.environ[name] for name in ("HOME", "USER", "LANG", "LC_ALL", "TZ") if name in os.environ}
     path = os.environ.get("PATH", "")
-    return {**kept, "PATH": f"{config.bundle}/bin:{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin",
-            "XDG_RUNTIME_DIR": str(config.root), "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        **kept,
+        "PATH": f"{config.bundle}/bin:{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin",
+        "XDG_RUNTIME_DIR": str(config.root),
+        "TMPDIR": "/tmp",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
-def own_program() -> List[str]:
+def own_program() -> list[str]:
     """The argv prefix that runs this node program again."""
     return [sys.executable, "-I", str(Path(sys.argv[0]).resolve())]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, RUN, NodeConfig
 
 ROOT = Path("/var/lib/kubelet")
 
 
-def configuration(config: NodeConfig) -> Dict[str, Any]:
+def configuration(config: NodeConfig) -> dict[str, Any]:
     """KubeletConfiguration (JSON is YAML).
 
     Most of what a kubelet does at rest is to look again at what has not changed: those periods are long here, and what
     would make them matter (eviction, static pods from files, volume metrics) is either evented or off.
     """
-    document: Dict[str, Any] = {
+    document: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {
@@ -75,7 +75,7 @@ def write_config(config: NodeConfig) -> Path:
     return path
 
 
-def argv(config: NodeConfig) -> List[str]:
+def argv(config: NodeConfig) -> list[str]:
     """The kubelet's command line."""
     labels = ",".join(f"{key}={value}" for key, value in sorted(config.labels.items()))
     return [
@@ -90,6 +90,6 @@ def argv(config: NodeConfig) -> List[str]:
     ]
 
 
-def environment() -> Dict[str, str]:
+def environment() -> dict[str, str]:
     """Two threads of Go's scheduler are enough, and fewer wake-ups; the heap is kept small rather than fast."""
     return {"GOMAXPROCS": str(min(2, os.cpu_count() or 1)), "GOGC": "50"}

@@ -14,8 +14,9 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 FIRST_BACKOFF = 0.25
 LONGEST_BACKOFF = 30.0
@@ -36,10 +37,10 @@ class Component:
         argv: Sequence[str],
         *,
         log: Path,
-        env: Optional[Mapping[str, str]] = None,
+        env: Mapping[str, str] | None = None,
         stdin: Callable[[], bytes] = lambda: b"",
-        prepare: Optional[Callable[[], None]] = None,
-        started: Optional[Callable[[subprocess.Popen[bytes]], None]] = None,
+        prepare: Callable[[], None] | None = None,
+        started: Callable[[subprocess.Popen[bytes]], None] | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -54,11 +55,11 @@ class Component:
         self.state = "waiting"
         self.restarts = 0
         self.since = time.time()
-        self.last_exit: Optional[str] = None
-        self.pid: Optional[int] = None
+        self.last_exit: str | None = None
+        self.pid: int | None = None
         self._stopping = threading.Event()
-        self._process: Optional[subprocess.Popen[bytes]] = None
-        self._thread: Optional[threading.Thread] = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start it in a thread of its own and return at once."""
@@ -79,7 +80,7 @@ class Component:
                     return
             process.kill()
 
-    def snapshot(self) -> Dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """What `status` says of it; `since` is seconds since the epoch."""
         return {
             "name": self.name,
@@ -186,7 +187,7 @@ def wait_until(check: Callable[[], bool], seconds: float, what: str, alive: Call
         time.sleep(0.02 if waited < 2 else 0.1)
 
 
-def tail(path: Path, lines: int = 5) -> List[str]:
+def tail(path: Path, lines: int = 5) -> list[str]:
     """The last `lines` lines of a log; [] when there is none."""
     try:
         with path.open("rb") as log:

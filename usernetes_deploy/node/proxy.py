@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from usernetes_deploy.node.config import KUBERNETES, RUN, NodeConfig
 
 
-def configuration(config: NodeConfig) -> Dict[str, Any]:
+def configuration(config: NodeConfig) -> dict[str, Any]:
     """KubeProxyConfiguration; conntrack is left as it is, for its sysctls belong to the host."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -35,11 +35,11 @@ def write_config(config: NodeConfig) -> Path:
     return path
 
 
-def argv(config: NodeConfig) -> List[str]:
+def argv(config: NodeConfig) -> list[str]:
     """kube-proxy's command line."""
     return [config.binary("kube-proxy"), f"--config={RUN / 'kube-proxy.json'}"]
 
 
-def environment() -> Dict[str, str]:
+def environment() -> dict[str, str]:
     """It works for milliseconds when a Service changes; two scheduler threads do."""
     return {"GOMAXPROCS": "2", "GOGC": "50"}

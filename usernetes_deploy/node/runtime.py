@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Dict, List
 
 from usernetes_deploy.errors import CommandFailed
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
@@ -98,7 +97,7 @@ def snapshotter(config: NodeConfig) -> str:
     return "overlayfs" if mounted.returncode == 0 else "native"
 
 
-def environment(config: NodeConfig) -> Dict[str, str]:
+def environment(config: NodeConfig) -> dict[str, str]:
     """What containerd hands on to the shim and OCI wrappers."""
     return {
         "USERNETES_CGROUPS": config.cgroups,
@@ -112,7 +111,7 @@ def environment(config: NodeConfig) -> Dict[str, str]:
     }
 
 
-def base_images(config: NodeConfig) -> List[str]:
+def base_images(config: NodeConfig) -> list[str]:
     """Archives that every node loads at start."""
     return [str(Path(config.bundle) / "images" / f"{name}.tar") for name in BASE_IMAGES] + list(config.images)
 

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from usernetes_deploy.api import Api, client_context
 from usernetes_deploy.errors import CommandFailed, UsernetesError
@@ -38,9 +39,9 @@ class Supervisor:
         self.config = config
         self.netns = netns
         self.began = time.time()
-        self.components: Dict[str, Component] = {}
-        self.phases: Dict[str, float] = {}
-        self.problems: List[str] = []
+        self.components: dict[str, Component] = {}
+        self.phases: dict[str, float] = {}
+        self.problems: list[str] = []
         self.snapshotter = "overlayfs"
         self.backend = backend_named(config.network["backend"])
         self.context = self.network_context()
@@ -59,10 +60,10 @@ class Supervisor:
         argv: Sequence[str],
         *,
         in_netns: bool = True,
-        env: Optional[Mapping[str, str]] = None,
+        env: Mapping[str, str] | None = None,
         stdin: Callable[[], bytes] = lambda: b"",
-        prepare: Optional[Callable[[], None]] = None,
-        started: Optional[Callable[[subprocess.Popen[bytes]], None]] = None,
+        prepare: Callable[[], None] | None = None,
+        started: Callable[[subprocess.Popen[bytes]], None] | None = None,
     ) -> Component:
         """Start a component and keep it running; returns at once."""
         component = Component(
@@ -185,16 +186,19 @@ class Supervisor:
         (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
         self.spawn("etcd", control_plane.etcd(config), env=env)
         self.spawn("kube-apiserver", control_plane.apiserver(config), env=env, started=self._api_started)
-        self.spawn("kube-controller-manager", control_plane.controller_manager(config), env=env,
-                   prepare=self._wait_for_api)
+        self.spawn(
+            "kube-controller-manager", control_plane.controller_manager(config), env=env, prepare=self._wait_for_api
+        )
         self.spawn("kube-scheduler", control_plane.scheduler(config), env=env, prepare=self._wait_for_api)
         (RUN / "Corefile").write_text(control_plane.corefile(config))
         self.spawn("coredns", control_plane.coredns(config), env=env, prepare=self._wait_for_manifests)
-        self.spawn("local-path-provisioner", control_plane.local_path(config), env=env,
-                   prepare=self._wait_for_manifests)
+        self.spawn(
+            "local-path-provisioner", control_plane.local_path(config), env=env, prepare=self._wait_for_manifests
+        )
         if config.metrics:
-            self.spawn("metrics-server", control_plane.metrics_server(config), env=env,
-                       prepare=self._wait_for_manifests)
+            self.spawn(
+                "metrics-server", control_plane.metrics_server(config), env=env, prepare=self._wait_for_manifests
+            )
 
     def _containerd_started(self, process: subprocess.Popen[bytes]) -> None:
         wait_until(Path(CONTAINERD_SOCKET).exists, 30, "listening", lambda: process.poll() is None)
@@ -270,7 +274,7 @@ class Supervisor:
         self.phases[phase] = round(time.time() - self.began, 3)
         self.write_status()
 
-    def _answer_status(self, _: Mapping[str, Any]) -> Dict[str, Any]:
+    def _answer_status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """What is known, and what only asking tells: counters, DNS, images, limits."""
         config = self.config
         name = f"kubernetes.default.svc.{config.dns_domain}"
@@ -300,7 +304,7 @@ class Supervisor:
         self.backend.apply(part, self.context)
         self.config = self.config._replace(network=part)
 
-    def snapshot(self) -> Dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """What the supervisor knows without asking anybody."""
         return {
             "schema": 1,
@@ -350,12 +354,12 @@ def raise_limits() -> None:
         resource.setrlimit(number, (hard, hard))
 
 
-def parse_cpus(text: str) -> List[int]:
+def parse_cpus(text: str) -> list[int]:
     """
     >>> parse_cpus("0-1,8")
     [0, 1, 8]
     """
-    cpus: List[int] = []
+    cpus: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         cpus.extend(range(int(first), int(last or first) + 1))
@@ -372,6 +376,8 @@ def _mount(*arguments: str) -> None:
 def main() -> None:
     """Read the blob on stdin and be the node."""
     config = NodeConfig.from_json(sys.stdin.buffer.read())
-    os.environ["PATH"] = f"{config.bundle}/bin:{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+    os.environ["PATH"] = (
+        f"{config.bundle}/bin:{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+    )
     netns = Path(os.environ["ROOTLESSKIT_STATE_DIR"]) / "netns"
     Supervisor(config, netns).run()

@@ -11,8 +11,9 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node.control import ask
@@ -57,7 +58,7 @@ def _redirect(log: Path) -> None:
         os.close(descriptor)
 
 
-def status(directory: Path) -> Dict[str, Any]:
+def status(directory: Path) -> dict[str, Any]:
     """What is known of the node in `directory`: its keeper, and what its supervisor wrote last.
 
     >>> status(Path("/nowhere"))
@@ -73,7 +74,7 @@ def status(directory: Path) -> Dict[str, Any]:
     return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}
 
 
-def stop(directory: Path, rootlesskit: str, keep: Optional[Path] = None) -> None:
+def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
     """End the node and remove its folder; fine when there is no node, or only half of one.
 
     Raises `UsernetesError` when something cannot be ended or removed, naming it.
@@ -133,7 +134,7 @@ def _make_writable(directory: Path) -> None:
             path.chmod(stat.S_IRWXU)
 
 
-def logs(directory: Path, components: List[str], lines: int, follow: bool) -> None:
+def logs(directory: Path, components: list[str], lines: int, follow: bool) -> None:
     """Print the last `lines` lines of each component's log (all when none is named); raises when there is no such log."""
     folder = directory / "logs"
     there = sorted(path.stem for path in folder.glob("*.log"))
@@ -149,7 +150,7 @@ def logs(directory: Path, components: List[str], lines: int, follow: bool) -> No
     os.execvp("tail", argv)
 
 
-def enter(directory: Path, command: List[str], host_network: bool) -> None:
+def enter(directory: Path, command: list[str], host_network: bool) -> None:
     """Become `command` inside the node's user, mount and PID namespaces and its network (or the host's)."""
     state = directory / "rk"
     try:
@@ -179,7 +180,7 @@ def _processes_of(directory: Path) -> Iterator[int]:
                 yield int(entry.name)
 
 
-def _read(path: Path) -> Optional[Dict[str, Any]]:
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError):

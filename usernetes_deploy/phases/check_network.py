@@ -8,7 +8,6 @@ from typing import Any
 from usernetes_deploy.api import Api
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import TimedOut
-from usernetes_deploy.manifests import BUSYBOX
 
 NAMESPACE = "kube-system"
 NAME = "usernetes-probe"
@@ -40,13 +39,15 @@ class CheckNetwork:
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` naming the pods that did not get through."""
         members = len(up.nodes) - len(up.missing)
+        image, _ = up.bundle.image("busybox")
+        probe = daemon_set(members, up.spec.network.dns_domain, image)
         api = up.api()
         try:
             api.apply(headless_service())
-            api.apply(daemon_set(members, up.spec.network.dns_domain))
+            api.apply(probe)
             self._wait(api, members, up.deadline)
         finally:
-            for manifest in (daemon_set(members, up.spec.network.dns_domain), headless_service()):
+            for manifest in (probe, headless_service()):
                 api.delete(manifest)
             api.close()
         return f"{members} pods answer by name" if members > 1 else "DNS answers"
@@ -95,11 +96,11 @@ def headless_service() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def daemon_set(members: int, domain: str) -> dict[str, Any]:
+def daemon_set(members: int, domain: str, image: str) -> dict[str, Any]:
     """One probe pod a node."""
     container = {
         "name": "probe",
-        "image": BUSYBOX,
+        "image": image,
         "imagePullPolicy": "Never",
         "command": ["/bin/sh", "-c", SCRIPT],
         "env": [

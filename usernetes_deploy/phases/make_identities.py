@@ -51,6 +51,7 @@ class MakeIdentities:
         outside = f"https://{first.address}:{first.api_port}"
         api_names = server_names(spec, networks, hosts[0].name, first.address)
         proxy = identities.proxy_credential()
+        busybox, _ = up.bundle.image("busybox")
         for member, host, plan in zip(members, hosts, plans, strict=True):
             place = up.places[host.name]
             node_ip = networks.node_address(member.index)
@@ -58,9 +59,8 @@ class MakeIdentities:
             files = identities.node_files(host.name, node_ip, proxy, spec.name, inside)
             control_plane = member.index == 0
             if control_plane:
-                files |= identities.control_plane_files(
-                    spec.name, inside, api_names, node_ip, metrics=spec.metrics
-                )
+                files |= identities.control_plane_files(spec.name, inside, api_names, node_ip, metrics=spec.metrics)
+                files[str(RUN / "helper-image")] = busybox
                 files[str(RUN / "local-path.json")] = manifests.local_path_config(spec)
             up.nodes.append(
                 NodeConfig(
@@ -86,7 +86,7 @@ class MakeIdentities:
                     outer=place.outer,
                     network=network_part(spec, dict(plan), keys[host.name].private.reveal()),
                     files=files,
-                    manifests=manifests.objects(spec, node_ip, dns_ip(spec)) if control_plane else [],
+                    manifests=manifests.objects(spec, node_ip, dns_ip(spec), busybox) if control_plane else [],
                     durability=spec.durability,
                     system_cpus=spec.system_cpus,
                     cgroups=place.cgroups,

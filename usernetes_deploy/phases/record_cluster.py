@@ -44,7 +44,7 @@ def record(up: BringUp, phase: str) -> None:
             "version": __version__,
             "spec": dump(up.spec),
             "launcher": dict(up.launcher.to_state()),
-            "bundle": {"digest": up.bundle.digest, "root": str(up.bundle.root)},
+            "bundle": {"name": up.bundle.manifest.name, "digest": up.bundle.digest, "root": str(up.bundle.root)},
             "server": f"https://{api.address}:{api.api_port}",
             "nextIndex": len(up.hosts),
             "nodes": [

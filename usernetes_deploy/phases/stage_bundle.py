@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import shutil
+import threading
 from pathlib import Path
 
-from usernetes_deploy import bundle as bundles
-from usernetes_deploy.bundle import stage
+from usernetes_deploy.bundle import Bundle, pack, stage
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import CommandFailed
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.phases.probe_nodes import tolerated
 
 TRANSFER_TIMEOUT = 900.0
+_PACKING = threading.Lock()  # hosts are served side by side, from one archive
 
 
 class StageBundle:
@@ -27,13 +30,13 @@ class StageBundle:
     def apply(self, up: BringUp) -> str:
         """Raise `NodeFailures` for hosts that cannot hold it."""
         if up.launcher.name == "local":
-            stage.verify(up.bundle.root)
-            return f"{up.bundle.digest[:12]} (in place)"
+            verify_in_place(up.bundle)
+            return f"{up.bundle.manifest.name} (in place)"
         members = [host for host in up.hosts if host.name in up.places]
         outcome = on_all(members, lambda host: put(up, host), deadline=TRANSFER_TIMEOUT, workers=16)
         up.missing.update(tolerated(up, outcome.failures))
         fresh = sum(outcome.results.values())
-        return f"{up.bundle.digest[:12]} ({fresh} sent)" if fresh else f"{up.bundle.digest[:12]} (there already)"
+        return f"{up.bundle.manifest.name} " + (f"({fresh} sent)" if fresh else "(there already)")
 
     def undo(self, up: BringUp) -> None:
         """It stays: it belongs to no cluster, and the next one starts faster."""
@@ -43,7 +46,24 @@ def staged(up: BringUp, host: Host) -> Path:
     """Where the bundle lies on `host`."""
     if up.launcher.name == "local":
         return up.bundle.root
-    return up.places[host.name].base / "bundle" / up.bundle.digest
+    return up.places[host.name].base / "bundle" / up.bundle.manifest.name
+
+
+def verify_in_place(bundle: Bundle) -> None:
+    """Hash a bundle that is used where it lies, once: a stamp says that nothing of it changed since."""
+    if stage.is_fresh(bundle.root, bundle.manifest):
+        return
+    stage.verify(bundle.root)
+    with contextlib.suppress(OSError):  # somebody else's, read-only: then it is hashed each time
+        stage.stamp(bundle.root, bundle.manifest)
+
+
+def packed(bundle: Bundle) -> Path:
+    """The archive that travels, made once beside the bundle."""
+    suffix = "tar.zst" if shutil.which("zstd") else "tar.gz"
+    archive = bundle.root.parent / f"{bundle.manifest.name}.{suffix}"
+    with _PACKING:
+        return archive if archive.exists() else pack(bundle, archive)
 
 
 def put(up: BringUp, host: Host) -> bool:
@@ -51,11 +71,11 @@ def put(up: BringUp, host: Host) -> bool:
     program = up.launcher.node_program(host)
     parent = up.places[host.name].base / "bundle"
     # From where it is there already, or from the same path when the file system is shared: a host answers in 0.1 s.
-    for source in (parent / up.bundle.digest, up.bundle.root):
+    for source in (parent / up.bundle.manifest.name, up.bundle.root):
         done = up.launcher.run(host, [*program, "stage", str(source), str(parent)], timeout=TRANSFER_TIMEOUT)
         if done.returncode == 0:
             return False
-    archive = bundles.packed(up.bundle)
+    archive = packed(up.bundle)
     target = f"{parent}/{archive.name}"
     up.launcher.run(host, ["mkdir", "-p", "-m", "700", str(parent)]).check(host.name)
     up.launcher.send(host, archive, target, timeout=TRANSFER_TIMEOUT)

@@ -23,9 +23,7 @@ class StartNodes:
         blobs = {node.name: node for node in up.nodes}
 
         def start(host: Host) -> object:
-            return up.launcher.start(
-                host, [*up.launcher.node_program(host), "run"], stdin=blobs[host.name].to_json()
-            )
+            return up.launcher.start(host, [*up.launcher.node_program(host), "run"], stdin=blobs[host.name].to_json())
 
         members = [host for host in up.hosts if host.name in blobs]
         outcome = on_all(members, start, deadline=up.deadline)
