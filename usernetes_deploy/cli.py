@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from invoke import Collection, Program
+from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
+from invoke.program import Program
 
 from usernetes_deploy import __version__
 from usernetes_deploy.commands import COLLECTION, PASS_THROUGH
@@ -39,7 +40,7 @@ INTERRUPTED = 130
 GROUPS = tuple(COLLECTION.collections)
 
 
-class Usernetes(Program):  # type: ignore[misc]
+class Usernetes(Program):
     """invoke's Program with our exit codes and suggestions, and verbs that hand their words on to another program."""
 
     def carry_out(self, argv: Sequence[str], words: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usernetes_deploy.api import Api
+from usernetes_deploy.errors import BundleError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.phase import Report
@@ -26,7 +27,7 @@ class BringUp:
     spec: ClusterSpec
     launcher: Launcher
     state: ClusterState
-    bundle: Bundle  # `check` goes no further than the facts and has none
+    found_bundle: Bundle | None  # `check` goes no further than the facts and has none
     report: Report
     wait: bool = True
     created: str = ""  # ISO 8601, UTC
@@ -38,6 +39,13 @@ class BringUp:
     nodes: list[NodeConfig] = field(default_factory=list)
     handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle of this cluster."""
+        if self.found_bundle is None:
+            raise BundleError("this change was begun without a bundle", remedy="usernetes bundle build")
+        return self.found_bundle
 
     @property
     def deadline(self) -> float:

@@ -19,7 +19,8 @@ SHARED = "/var/lib/usernetes/shared"
 def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str) -> list[dict[str, Any]]:
     """All objects to apply, in order.
 
-    >>> [item["kind"] for item in objects(ClusterSpec(), "10.64.0.1", "10.96.0.10", "localhost/usernetes/busybox:1.35.0")][:2]
+    >>> found = objects(ClusterSpec(), "10.64.0.1", "10.96.0.10", "localhost/usernetes/busybox:1.35.0")
+    >>> [item["kind"] for item in found][:2]
     ['ClusterRoleBinding', 'ClusterRole']
     """
     template = string.Template(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))

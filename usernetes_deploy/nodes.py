@@ -39,7 +39,7 @@ def members_of(document: Mapping[str, Any]) -> list[RecordedNode]:
 
 
 def ask_nodes(launcher: Launcher, members: Sequence[RecordedNode]) -> Outcome:
-    """What each node says of itself (`usernetes_deploy.node.verbs.status`), by name; nodes that do not answer are failures."""
+    """What each node says of itself (`usernetes_deploy.node.verbs.status`), by name; silence is a failure."""
     by_name = {member.host.name: member for member in members}
 
     def ask(host: Host) -> Any:
@@ -60,7 +60,7 @@ def stop_nodes(
     *,
     keep: Path | None = None,
 ) -> Outcome:
-    """End nodes and remove their folders, whether they run or not; `keep`: a folder on the driver's host for their logs."""
+    """End nodes and remove their folders, whether they run or not; `keep`: a folder here for their logs."""
     by_name = {member.host.name: member for member in members}
 
     def stop(host: Host) -> None:
@@ -79,8 +79,8 @@ def stop_nodes(
 def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:
     """Where the bundle lies on the node's host."""
     if document["launcher"].get("launcher") == "local":
-        return Path(document["bundle"]["root"])
-    return Path(member.record["base"]) / "bundle" / document["bundle"]["name"]
+        return Path(str(document["bundle"]["root"]))
+    return Path(str(member.record["base"])) / "bundle" / str(document["bundle"]["name"])
 
 
 def save_logs(launcher: Launcher, member: RecordedNode, target: Path, lines: int = 5000) -> None:

@@ -18,7 +18,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def contents() -> bytes:
-    """The zip file; package ``__init__`` files outside `node` and `network` become empty, for they import the driver."""
+    """The zip file; ``__init__`` files outside `node` and `network` become empty, for they import the driver."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
 

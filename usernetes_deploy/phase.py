@@ -10,21 +10,22 @@ from typing import Protocol, TextIO, TypeVar
 
 from usernetes_deploy.errors import UsernetesError
 
-C = TypeVar("C", contravariant=True)
+C = TypeVar("C")
+C_contra = TypeVar("C_contra", contravariant=True)
 
 
-class Phase(Protocol[C]):
+class Phase(Protocol[C_contra]):
     """One step. `title` reads as a command; `apply` returns a few words about what was done."""
 
     title: str
 
-    def check(self, context: C) -> bool:
+    def check(self, context: C_contra) -> bool:
         """Whether there is something to do; a phase without anything to do is not shown."""
 
-    def apply(self, context: C) -> str:
+    def apply(self, context: C_contra) -> str:
         """Do it."""
 
-    def undo(self, context: C) -> None:
+    def undo(self, context: C_contra) -> None:
         """Take it back, wholly or half done; called in reverse order when a later phase fails."""
 
 

@@ -60,7 +60,7 @@ class ClusterState:
         return (self.directory / "cluster.json").exists()
 
     def create(self) -> None:
-        """Make the directory; raises `UsageError` when the cluster is there, `UsernetesError` when it cannot be made."""
+        """Make the directory; raises `UsageError` when there is such a cluster, `UsernetesError` when it cannot."""
         if self.exists():
             raise UsageError(
                 f"a cluster named {self.name} exists",

@@ -22,7 +22,7 @@ API_SAMPLES = 5
 
 
 def collect(state: ClusterState, program: Path) -> dict[str, Any]:
-    """The status document (see schema/status.json); a node or an API that does not answer is part of it, not an error."""
+    """The status document (see schema/status.json); a node or an API that does not answer is part of it."""
     document = state.read()
     launcher = launcher_from_state(document["launcher"], program)
     try:
@@ -134,19 +134,19 @@ def text(found: Mapping[str, Any]) -> str:
         "",
     ]
     rows = [["NODE", "STATE", "ADDRESS", "NODE-IP", "NETWORK", "RESTARTS", "IMAGES", "COMPONENTS"]]
-    for node in found["nodes"]:
-        rows.append(
-            [
-                node["name"],
-                "Ready" if node["ready"] and node["alive"] else "NotReady" if node["alive"] else "GONE",
-                f"{node['address']} ({node['interface']})",
-                node["nodeIP"] or "-",
-                network_words(node["network"]),
-                str(node["restarts"] + sum(item["restarts"] for item in node["components"])),
-                str(len(node["images"])),
-                component_words(node["components"]),
-            ]
-        )
+    rows += [
+        [
+            node["name"],
+            "Ready" if node["ready"] and node["alive"] else "NotReady" if node["alive"] else "GONE",
+            f"{node['address']} ({node['interface']})",
+            node["nodeIP"] or "-",
+            network_words(node["network"]),
+            str(node["restarts"] + sum(item["restarts"] for item in node["components"])),
+            str(len(node["images"])),
+            component_words(node["components"]),
+        ]
+        for node in found["nodes"]
+    ]
     lines.append(table(rows))
     for node in found["nodes"]:
         lines += [f"{node['name']}: {problem}" for problem in [*node["problems"], *filter(None, [node["error"]])]]

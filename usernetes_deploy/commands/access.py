@@ -6,8 +6,9 @@ import os
 import sys
 import time
 
-from invoke import Context, task
+from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.tasks import task
 
 from usernetes_deploy import status as statuses
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show
@@ -71,7 +72,7 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
     """
     state = chosen(cluster)
     binary = f"{state.read()['bundle']['root']}/bin/kubectl"
-    os.execve(  # noqa: S606
+    os.execve(
         binary, ["kubectl", *context.config.words], {**environment(), "KUBECONFIG": str(state.kubeconfig)}
     )
 

@@ -6,7 +6,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from invoke import Context, task
+from invoke.context import Context
+from invoke.tasks import task
 
 from usernetes_deploy import __version__, bringup, spec
 from usernetes_deploy import bundle as bundles
@@ -95,7 +96,7 @@ def up(
         spec=wanted,
         launcher=launcher_for(wanted, node_program()),
         state=ClusterState(roots(), wanted.name),
-        bundle=located(wanted.bundle),
+        found_bundle=located(wanted.bundle),
         report=report(quiet=quiet),
         wait=wait,
     )
@@ -146,7 +147,7 @@ def check(
         spec=wanted,
         launcher=launcher_for(wanted, node_program()),
         state=ClusterState(roots(), wanted.name),
-        bundle=None,
+        found_bundle=None,
         report=report(quiet=json),
     )
     failures: dict[str, BaseException] = {}

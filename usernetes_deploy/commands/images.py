@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from invoke import Context, task
+from invoke.context import Context
+from invoke.tasks import task
 
 from usernetes_deploy import status as statuses
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report, show, table

@@ -68,7 +68,7 @@ def playbook(tag: str) -> str:
     return PLAYBOOK + tag
 
 
-class NotUnderstood(UsernetesError):  # noqa: N818 - as the other errors of the product
+class NotUnderstood(UsernetesError):
     """A host's answer is not what its question can produce; the text quotes the line."""
 
     def __init__(self, fact: str, line: str, why: str = "not understood"):

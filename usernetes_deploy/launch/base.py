@@ -67,6 +67,9 @@ class Launcher(Protocol):
     def run(self, host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Completed:
         """Run a short command on `host` to its end. Raises `TimedOut`; a non-zero exit code is returned."""
 
+    def stream(self, host: Host, argv: Sequence[str]) -> int:
+        """Run a command on `host` with our own stdout and stderr until it ends or we do; returns its exit code."""
+
     def send(self, host: Host, source: PurePath, target: str, *, timeout: float = 600) -> None:
         """Copy the file `source` to the path `target` on `host` (no-op where it is the same file)."""
 

@@ -97,6 +97,10 @@ class LocalLauncher:
                 self._running.discard(process)
         return Completed(argv, process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
+    def stream(self, host: Host, argv: Sequence[str]) -> int:  # noqa: ARG002
+        """Run `argv` with our own stdout and stderr."""
+        return subprocess.run(argv, check=False).returncode
+
     def send(self, host: Host, source: PurePath, target: str, *, timeout: float = 600) -> None:  # noqa: ARG002
         """Copy `source` to `target`, whole or not at all; nothing is done when both are the same file."""
         origin, destination = Path(source), Path(target)

@@ -26,7 +26,7 @@ class NodeConfig(NamedTuple):
     cluster: str
     cluster_id: str
     name: str
-    index: int
+    number: int  # counted from 0; 0 carries the control plane
     control_plane: bool
     node_dir: str
     bundle: str

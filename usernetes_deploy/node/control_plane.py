@@ -45,7 +45,7 @@ def etcd(config: NodeConfig) -> list[str]:
 
 
 def apiserver(config: NodeConfig) -> list[str]:
-    """The API server: reached at the node's mesh address by nodes, through rootlesskit's published port by everyone else."""
+    """The API server: nodes reach it at the first node's mesh address, everyone else through rootlesskit's port."""
     return [
         config.binary("kube-apiserver"),
         f"--advertise-address={config.node_ip}",

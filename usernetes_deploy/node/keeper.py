@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class Keeper:
         self.restarts = 0
         self.last_exit: str | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._ending = False
+        self._ending = threading.Event()
 
     def prepare(self) -> None:
         """Make the node's folder; raises `UsernetesError` when it cannot carry a node."""
@@ -103,10 +104,10 @@ class Keeper:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, self._end)
             backoff = FIRST_BACKOFF
-            while not self._ending:
+            while not self._ending.is_set():
                 began = time.monotonic()
                 self.last_exit = how_it_ended(self._once())
-                if self._ending:
+                if self._ending.is_set():
                     break
                 self.restarts += 1
                 self._record()
@@ -129,7 +130,7 @@ class Keeper:
                     stdin=blob,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    preexec_fn=die_with_parent,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl, and no thread runs here
                     env=clean_environment(self.config),
                 )
         except OSError as error:
@@ -141,7 +142,7 @@ class Keeper:
 
     def _end(self, *_: object) -> None:
         """SIGKILL is enough: with rootlesskit's child the kernel ends every process of the PID namespace."""
-        self._ending = True
+        self._ending.set()
         if self._child is not None:
             with contextlib.suppress(OSError):
                 self._child.kill()
@@ -176,7 +177,7 @@ def start_time(pid: int) -> int | None:
 
 
 def remove_state(directory: Path) -> None:
-    """Remove what a killed rootlesskit left: its state folder holds sockets and a bind-mounted file, nothing of worth."""
+    """Remove what a killed rootlesskit left: sockets and a bind-mounted file, nothing of worth."""
     subprocess.run(["rm", "-rf", str(directory)], check=False, capture_output=True)
 
 

@@ -92,7 +92,7 @@ class Component:
         }
 
     def rotate(self, limit: int = LOG_LIMIT) -> None:
-        """Keep the last `limit` bytes at most twice: the log is copied to ``.1`` and cut, for its writer keeps it open."""
+        """Keep `limit` bytes at most twice: the log is copied to ``.1`` and cut, for its writer keeps it open."""
         with contextlib.suppress(OSError):
             if self.log.stat().st_size > limit:
                 with self.log.open("rb") as whole:

@@ -18,7 +18,7 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         "clusterCIDR": config.cluster_cidr,
         "clientConnection": {"kubeconfig": str(KUBERNETES / "kube-proxy.conf")},
         "hostnameOverride": config.name,
-        "bindAddress": "0.0.0.0",
+        "bindAddress": "0.0.0.0",  # noqa: S104  in the node's own network namespace
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "nodePortAddresses": [f"{config.node_ip}/32"],

@@ -1,4 +1,4 @@
-"""The container runtime of a node: containerd, its configuration, its helper programs, and the images it starts with."""
+"""The container runtime of a node: containerd, its configuration and helper programs, and its first images."""
 
 from __future__ import annotations
 

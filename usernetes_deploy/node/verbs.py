@@ -135,7 +135,7 @@ def _make_writable(directory: Path) -> None:
 
 
 def logs(directory: Path, components: list[str], lines: int, follow: bool) -> None:
-    """Print the last `lines` lines of each component's log (all when none is named); raises when there is no such log."""
+    """Print the last `lines` lines of each named component's log (default: of all); raises when there is none."""
     folder = directory / "logs"
     there = sorted(path.stem for path in folder.glob("*.log"))
     unknown = [name for name in components if name not in there]

@@ -83,11 +83,11 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
     base = Path(disk.path) / f"usernetes-{answers.user.uid}"
     local = up.launcher.name == "local"
     mesh_port = free_port(up, host, answers, "udp")
-    assert mesh_port  # judged
+    if isinstance(link, str) or mesh_port is None:
+        raise HostNotFit([(str(link), "")], node=host.name)  # judged before; kept for whoever calls this alone
     outer = spec.network.outer if spec.network.outer != "auto" else answers.outer.usable()[0]
     return Place(
-        # Nodes of one host meet on its loopback: nothing of the mesh is to be seen from outside.
-        address="127.0.0.1" if local and not link.address else link.address,
+        address=link.address,
         interface="lo" if local else link.interface,
         why="all nodes are on this host" if local else link.why,
         mtu=65535 if local else link.mtu,

@@ -38,6 +38,7 @@ class MakeIdentities:
             Member(
                 index=index,
                 name=host.name,
+                # Nodes of one host meet on its loopback: nothing of the mesh is to be seen from outside.
                 address="127.0.0.1" if up.launcher.name == "local" else up.places[host.name].address,
                 port=up.places[host.name].mesh_port,
                 mtu=up.places[host.name].mtu,
@@ -68,7 +69,7 @@ class MakeIdentities:
                     cluster=spec.name,
                     cluster_id=up.cluster_id,
                     name=host.name,
-                    index=member.index,
+                    number=member.index,
                     control_plane=control_plane,
                     node_dir=str(place.node_dir),
                     bundle=str(staged(up, host)),
