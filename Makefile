@@ -1,0 +1,29 @@
+# Two commands: `make demo` shows it, `make test` proves it. Both install what they need; both may be run as root or not.
+SHELL := /bin/bash
+.PHONY: demo test unit lint clean
+.NOTPARALLEL:
+
+demo:
+	@playbooks/bootstrap.sh --extras bench,report
+	@playbooks/as-user.sh usernetes demo
+	@playbooks/as-user.sh netbench quick
+
+# lint, unit tests (no root), then real clusters on this machine (root makes the test users and test hosts)
+test:
+	@playbooks/bootstrap.sh --extras dev,bench
+	@playbooks/venv.sh ruff check .
+	@playbooks/venv.sh ruff format --check .
+	@playbooks/venv.sh mypy
+	@playbooks/venv.sh pytest $(PYTEST)
+
+unit:
+	@playbooks/bootstrap.sh --extras dev --no-root
+	@playbooks/venv.sh pytest tests/unit $(PYTEST)
+
+lint:
+	@playbooks/venv.sh ruff check .
+	@playbooks/venv.sh ruff format --check .
+	@playbooks/venv.sh mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
