@@ -17,8 +17,10 @@ description:
   - Adds one line to each of /etc/subuid and /etc/subgid when the user has fewer than I(count) ids there.
   - The range starts behind every range that is in either file, so that no two users share an id.
   - A user who has enough ids already is left alone, whoever gave them.
+  - What is given is noted in I(record); only that is taken back by I(state=absent), of all users.
 options:
-  user: {description: Name of the user, required: true, type: str}
+  user: {description: Name of the user (needed unless I(state=absent)), type: str}
+  record: {description: Where the given lines are noted, type: path, required: true}
   count: {description: How many ids the user must have at least, type: int, default: 65536}
   first: {description: No range starts below this, type: int, default: 100000}
   state: {description: Whether the lines should be there, choices: [present, absent], default: present, type: str}
@@ -27,7 +29,7 @@ options:
 author: usernetes-deploy
 """
 EXAMPLES = """
-- usernetes_subid: {user: alice}
+- usernetes_subid: {user: alice, record: /var/lib/usernetes/prepare/subid}
 """
 RETURN = """
 range: {description: "First id and count that were added, if any", type: list, returned: always}
@@ -63,34 +65,49 @@ def with_line(text, line):
     return text + ("\n" if text and not text.endswith("\n") else "") + line + "\n"
 
 
-def without(text, names):
-    """The file without the lines of a user."""
-    return "".join(line for line in text.splitlines(keepends=True) if line.split(":")[0].strip() not in names)
+def without(text, given):
+    r"""The file without the lines that were given, each once.
+
+    >>> without("alice:100000:65536\nbob:165536:65536\n", ["bob:165536:65536"])
+    'alice:100000:65536\n'
+    """
+    left = list(given)
+    kept = []
+    for line in text.splitlines(keepends=True):
+        if line.strip() in left:
+            left.remove(line.strip())
+        else:
+            kept.append(line)
+    return "".join(kept)
 
 
 def main():
     """Run as a module."""
     module = AnsibleModule(
         argument_spec={
-            "user": {"type": "str", "required": True},
+            "user": {"type": "str"},
             "count": {"type": "int", "default": 65536},
             "first": {"type": "int", "default": 100000},
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "subuid": {"type": "path", "default": "/etc/subuid"},
             "subgid": {"type": "path", "default": "/etc/subgid"},
+            "record": {"type": "path", "required": True},
         },
+        required_if=[("state", "present", ["user"])],
         supports_check_mode=True,
     )
     user = module.params["user"]
     names = {user}
-    code, out, _ = module.run_command(["id", "-u", user])
+    code, out, _ = module.run_command(["id", "-u", user]) if user else (1, "", "")
     if code == 0:
         names.add(out.strip())
     paths = [Path(module.params[key]) for key in ("subuid", "subgid")]
     old = [path.read_text() if path.exists() else "" for path in paths]
+    record = Path(module.params["record"])
+    given = record.read_text().split() if record.exists() else []
     added = []
     if module.params["state"] == "absent":
-        new = [without(text, names) for text in old]
+        new = [without(text, given) for text in old]
     elif all(enough(text, names, module.params["count"]) for text in old):
         new = old
     else:
@@ -100,8 +117,13 @@ def main():
         added = [start, module.params["count"]]
         line = f"{user}:{start}:{module.params['count']}"
         new = [text if enough(text, names, module.params["count"]) else with_line(text, line) for text in old]
-    changed = new != old
+    changed = new != old or (module.params["state"] == "absent" and record.exists())
     if changed and not module.check_mode:
+        if added:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text("".join(f"{item}\n" for item in [*given, line]))
+        elif module.params["state"] == "absent":
+            record.unlink(missing_ok=True)
         for path, before, after in zip(paths, old, new):
             if after != before:
                 temporary = path.with_name(path.name + ".usernetes")
