@@ -113,9 +113,7 @@ def judge(answer: Cgroups, need: Need) -> list[Problem]:
     if not reason:
         return []
     severity: Severity = "problem" if need.limits_required else "warning"
-    if answer.mode == "v2" and "flux" in answer.own:
-        remedy = playbook("flux")
-    elif answer.mode == "v2":
+    if answer.mode == "v2":
         remedy = playbook("cgroup_delegation")
     else:
         remedy = "boot the host with systemd.unified_cgroup_hierarchy=1 (cgroup v2), then " + playbook(
