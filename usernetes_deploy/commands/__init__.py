@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from usernetes_deploy.commands import access, bundle, cluster, images
+from usernetes_deploy.commands import access, bundle, cluster, demo, images
 
 COLLECTION = Collection()
-for module in (cluster, access):
+for module in (cluster, access, demo):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))

@@ -72,9 +72,7 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
     """
     state = chosen(cluster)
     binary = f"{state.read()['bundle']['root']}/bin/kubectl"
-    os.execve(
-        binary, ["kubectl", *context.config.words], {**environment(), "KUBECONFIG": str(state.kubeconfig)}
-    )
+    os.execve(binary, ["kubectl", *context.config.words], {**environment(), "KUBECONFIG": str(state.kubeconfig)})
 
 
 @task(

@@ -11,11 +11,11 @@ from invoke.tasks import task
 
 from usernetes_deploy import __version__, bringup, spec
 from usernetes_deploy import bundle as bundles
-from usernetes_deploy.bundle import Bundle, store
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
-    cache_root,
+    bundle_cache,
     chosen,
+    located,
     node_program,
     report,
     roots,
@@ -177,18 +177,6 @@ def check(
         print(f"{len(context.hosts)} {'host is' if len(context.hosts) == 1 else 'hosts are'} fit")
 
 
-def located(wanted: str | None) -> Bundle:
-    """The bundle of a spec: a folder, the start of a digest, or the cache's current one."""
-    if wanted is None or "/" in wanted or Path(wanted).is_dir():
-        return bundles.locate(Path(wanted) if wanted else None, cache_root())
-    found = [bundle for bundle in store.bundles(cache_root()) if bundle.digest.startswith(wanted)]
-    if not found:
-        raise BundleError(
-            f"no bundle in {cache_root()} has a digest that begins {wanted}", remedy="usernetes bundle list"
-        )
-    return found[0]
-
-
 def problems_of(error: BaseException | None) -> list[dict[str, str]]:
     """What a host lacks, for JSON."""
     if error is None:
@@ -241,7 +229,7 @@ def print_spec(_: Context) -> None:
 def version(_: Context, json: bool = False) -> None:
     """Print the version of usernetes, and of the bundle it would use."""
     try:
-        found = bundles.locate(None, cache_root())
+        found = bundles.locate(None, bundle_cache())
         digest: str | None = found.digest
         components = dict(found.versions)
     except BundleError:

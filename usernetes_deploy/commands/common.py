@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy import nodezip
+from usernetes_deploy.bundle import Bundle, locate, store
+from usernetes_deploy.errors import BundleError
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, choose, state_root
 
@@ -25,6 +27,24 @@ def cache_root() -> Path:
     """``$XDG_CACHE_HOME/usernetes``, or its default under the home directory."""
     base = environment().get("XDG_CACHE_HOME") or f"{environment().get('HOME') or Path.home()}/.cache"
     return Path(base) / "usernetes"
+
+
+def bundle_cache() -> Path:
+    """Where bundles are: ``$USERNETES_BUNDLE_CACHE`` (a site's, say), or this user's cache."""
+    named = environment().get("USERNETES_BUNDLE_CACHE")
+    return Path(named) if named else cache_root()
+
+
+def located(wanted: str | None) -> Bundle:
+    """The bundle of a spec: a folder, the start of a digest, or the cache's current one."""
+    if wanted is None or "/" in wanted or Path(wanted).is_dir():
+        return locate(Path(wanted) if wanted else None, bundle_cache())
+    found = [bundle for bundle in store.bundles(bundle_cache()) if bundle.digest.startswith(wanted)]
+    if not found:
+        raise BundleError(
+            f"no bundle in {bundle_cache()} has a digest that begins {wanted}", remedy="usernetes bundle list"
+        )
+    return found[0]
 
 
 def node_program() -> Path:

@@ -16,6 +16,7 @@ SCHEMA = 1
 RUN = Path("/run/usernetes")  # on the node's own tmpfs, seen by nobody outside its mount namespace
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 KUBERNETES = Path("/etc/kubernetes")
+COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")  # a tmpfs of the node's own, with links to the host's
 PKI = KUBERNETES / "pki"
 
 

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node.config import NodeConfig
+from usernetes_deploy.node.config import COPIED_UP, NodeConfig
 from usernetes_deploy.node.control_plane import API_PORT
 from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
 
 PR_SET_PDEATHSIG = 1
-COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
 LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -23,13 +23,14 @@ from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Context
 from usernetes_deploy.node import control, control_plane, kubelet, proxy, runtime
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, COPIED_UP, KUBERNETES, PKI, RUN, NodeConfig
 from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.process import Component, wait_until
 
 API_PATIENCE = 120.0
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 VOLUMES = Path("/var/lib/usernetes/volumes")
+SHARED = Path("/var/lib/usernetes/shared")
 
 
 class Supervisor:
@@ -151,22 +152,17 @@ class Supervisor:
         config = self.config
         for name in ("logs", "containerd", "kubelet", "pods", "volumes", "registries", "cni"):
             (config.root / name).mkdir(mode=0o700, exist_ok=True)
-        RUN.mkdir(mode=0o700, exist_ok=True)
-        run_netns = Path("/run/netns")
-        if run_netns.is_symlink():  # copy-up left a link to root's
-            run_netns.unlink()
-        run_netns.mkdir(exist_ok=True)
-        Path("/run/containerd").mkdir(exist_ok=True)
+        for path in (RUN, Path("/run/netns"), Path("/run/containerd"), Path("/etc/cni"), Path("/var/log/containers")):
+            own_directory(path)
+        own_directory(KUBERNETES)
+        RUN.chmod(0o700)
         _mount("--make-rshared", "/")
         for name, target in (("kubelet", kubelet.ROOT), ("pods", Path("/var/log/pods")), ("volumes", VOLUMES)):
-            if target.is_symlink():
-                target.unlink()
-            target.mkdir(parents=True, exist_ok=True)
+            own_directory(target)
             _mount("--bind", str(config.root / name), str(target))
-        for path in (Path("/etc/cni"), Path("/var/log/containers"), KUBERNETES):
-            if path.is_symlink():
-                path.unlink()
-            path.mkdir(parents=True, exist_ok=True)
+        if config.shared:
+            own_directory(SHARED)
+            _mount("--rbind", config.shared, str(SHARED))
 
     def _write_files(self) -> None:
         for name, content in self.config.files.items():
@@ -345,6 +341,14 @@ def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:
             pause *= 2
         else:
             return
+
+
+def own_directory(path: Path) -> None:
+    """Make `path` a folder of this node's own below a copied-up one, where copy-up left links to what the host has."""
+    for part in (*reversed(path.parents), path):
+        if part.is_symlink() and any(Path(top) in part.parents for top in COPIED_UP):
+            part.unlink()
+        part.mkdir(exist_ok=True)
 
 
 def raise_limits() -> None:
