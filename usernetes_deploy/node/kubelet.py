@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -92,4 +91,4 @@ def argv(config: NodeConfig) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Two threads of Go's scheduler are enough, and fewer wake-ups; the heap is kept small rather than fast."""
-    return {"GOMAXPROCS": str(min(2, os.cpu_count() or 1)), "GOGC": "50"}
+    return {"GOMAXPROCS": "1", "GOGC": "50"}

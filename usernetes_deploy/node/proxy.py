@@ -42,4 +42,4 @@ def argv(config: NodeConfig) -> list[str]:
 
 def environment() -> dict[str, str]:
     """It works for milliseconds when a Service changes; two scheduler threads do."""
-    return {"GOMAXPROCS": "2", "GOGC": "50"}
+    return {"GOMAXPROCS": "1", "GOGC": "50"}

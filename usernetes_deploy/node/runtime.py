@@ -46,7 +46,7 @@ def write_config(config: NodeConfig, cni_dir: Path, snapshotter_name: str) -> Pa
         f"""version = 3
 root = {json.dumps(str(config.root / "containerd"))}
 state = "/run/containerd/state"
-disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp",
+disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container.v1.restart", "io.containerd.tracing.processor.v1.otlp",
                     "io.containerd.internal.v1.tracing", "io.containerd.snapshotter.v1.erofs",
                     "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.devmapper",
                     "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]
@@ -54,6 +54,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
   address = "{CONTAINERD_SOCKET}"
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "{snapshotter_name}"
+  stats_collect_period = 3600
 [plugins."io.containerd.cri.v1.images".registry]
   config_path = {json.dumps(str(config.root / "registries"))}
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -66,6 +67,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
   enable_cdi = true
+  stats_collect_period = "{"15s" if config.metrics else "10m"}"
 [plugins."io.containerd.cri.v1.runtime".cni]
   bin_dirs = [{json.dumps(str(Path(config.bundle) / "cni"))}]
   conf_dir = {json.dumps(str(cni_dir))}
@@ -107,7 +109,7 @@ def environment(config: NodeConfig) -> dict[str, str]:
         # Pods keep all CPUs of the job, also when Kubernetes' own processes are held to a few.
         "USERNETES_POD_CPUS": ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))),
         "GOGC": "50",
-        "GOMAXPROCS": "2",
+        "GOMAXPROCS": "1",
     }
 
 
