@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -68,11 +69,6 @@ class Manifest:
         return cls(str(document["digest"]), files, document)
 
     @property
-    def name(self) -> str:
-        """The folder's name: the start of the digest, short because paths of sockets and commands grow from it."""
-        return self.digest[:16]
-
-    @property
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(file.size for file in self.files.values())
@@ -129,17 +125,17 @@ def read_manifest(source: Path) -> Manifest:
 
 
 def stage(source: Path, parent: Path) -> Path:
-    """Make sure that the bundle `source` is under `parent`, verified; return its folder ``parent/<name>``.
+    """Make sure that the bundle `source` is under `parent`, verified; return its folder ``parent/<digest>``.
 
     Safe to call many times at once: one call works, the others wait and find its result. Files are shared with
     `source` where the file system can (reflink, then hard link), else copied. Raises `BundleError` when a file is
     damaged or the disk is full; nothing is left behind then.
 
     >>> stage(Path("~/.cache/usernetes/bundles/3f2a...").expanduser(), Path("/var/tmp/usernetes-1000/bundle"))
-    PosixPath('/var/tmp/usernetes-1000/bundle/3f2a97c04e1d5b88')
+    PosixPath('/var/tmp/usernetes-1000/bundle/3f2a97c0...')
     """
     manifest = read_manifest(source)
-    target = parent / manifest.name
+    target = parent / manifest.digest
     if is_fresh(target, manifest):
         return target
     with locked(parent):
@@ -157,12 +153,19 @@ def stage(source: Path, parent: Path) -> Path:
     return target
 
 
-def verify(root: Path) -> Manifest:
-    """Hash every file of the bundle in `root`. Raises `BundleError` that lists all that is wrong."""
+def verify(root: Path, *, again: bool = False) -> Manifest:
+    """Hash every file of the bundle in `root`, unless that was done since boot and nothing was touched.
+
+    `again` hashes in any case. Raises `BundleError` that lists all that is wrong.
+    """
     manifest = read_manifest(root)
+    if not again and is_fresh(root, manifest):
+        return manifest
     wrong = problems(root, manifest)
     if wrong:
         raise BundleError(f"the bundle in {root} is damaged:" + "".join(f"\n  {line}" for line in wrong), remedy=REMEDY)
+    with contextlib.suppress(OSError):  # somebody else's bundle can be read, but not marked
+        stamp(root, manifest)
     return manifest
 
 
@@ -446,12 +449,12 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
             magic = raw.read(4)
             raw.seek(0)
             if magic[:2] == b"\x1f\x8b":
-                yield stack.enter_context(tarfile.open(fileobj=raw, mode="r|gz"))
+                yield stack.enter_context(tarfile.open(fileobj=gzip.GzipFile(fileobj=raw), mode="r|"))
             elif magic == b"\x28\xb5\x2f\xfd":
                 yield stack.enter_context(tarfile.open(fileobj=stack.enter_context(_unzstd(raw, archive)), mode="r|"))
             else:
                 raise BundleError(f"{archive} is neither a .tar.zst nor a .tar.gz archive", remedy=REMEDY)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BundleError(f"{archive} is damaged: {error}", remedy=REMEDY) from error
     except FileNotFoundError as error:
         raise BundleError(f"{error.filename}: {error.strerror}", remedy=REMEDY) from error

@@ -3,10 +3,11 @@
 ::
 
     $XDG_CACHE_HOME/usernetes/
-        bundles/<name>/          a bundle: bin/ cni/ images/ manifest.json; <name> is the start of its digest
+        bundles/<digest>/        a bundle: bin/ cni/ images/ manifest.json
         bundles/current          symbolic link to the one that `locate` finds
         built/<component>-<key>  one component, as built or unpacked from a release archive
         downloads/<sha256>       release archives
+        packed/                  archives of bundles, for hosts that do not share this file system
         lock                     held while something is made or removed; names who holds it
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +29,7 @@ from usernetes_deploy.bundle.stage import Manifest
 from usernetes_deploy.errors import BundleError
 
 REMEDY = "usernetes bundle build"
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,21 @@ class Bundle:
         for name, path in self.images.items():
             if path.name == f"{short}.tar":
                 return name, path
-        raise BundleError(f"the bundle {self.manifest.name} has no image {short}", remedy=REMEDY)
+        raise BundleError(f"the bundle {self.digest[:12]} has no image {short}", remedy=REMEDY)
 
     def binary(self, name: str) -> Path:
         """The path of a command or CNI plugin. Raises `BundleError` when this bundle was made without it.
 
         >>> locate(None, None).binary("kubectl")
-        PosixPath('/home/me/.cache/usernetes/bundles/3f2a97c04e1d5b88/bin/kubectl')
+        PosixPath('/home/me/.cache/usernetes/bundles/3f2a97c0.../bin/kubectl')
         """
         for folder in ("bin", "cni"):
             if f"{folder}/{name}" in self.manifest.files:
                 return self.root / folder / name
-        raise BundleError(f"the bundle {self.manifest.name} has no {name}", remedy=f"{REMEDY} --with ...")
+        raise BundleError(f"the bundle {self.digest[:12]} has no {name}", remedy=f"{REMEDY} --with ...")
+
+
+NO_BUNDLE = Bundle(Path(), Manifest("", {}, {"components": [], "images": {}}))
 
 
 def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
@@ -92,14 +98,20 @@ def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
 def locate(path: Path | None = None, cache: Path | None = None) -> Bundle:
     """The bundle in the folder `path`, or else the current one of `cache` (default: `default_cache`).
 
+    `path` may also be the start of the digest of a bundle in `cache`.
+
     Raises `BundleError`, with the command that makes one, when there is none or when it is visibly damaged; contents
     are verified where the bundle is staged.
     """
+    folder = (cache or default_cache()) / "bundles"
     if path is None:
-        link = (cache or default_cache()) / "bundles" / "current"
+        link = folder / "current"
         if not link.is_symlink():
             raise BundleError(f"there is no bundle in {link.parent.parent}", remedy=stage.REMEDY)
         path = link
+    if DIGEST.fullmatch(str(path)) and not path.exists():
+        found = list(folder.glob(f"{path}*"))
+        path = found[0] if len(found) == 1 else folder / path
     root = path.expanduser().resolve()
     if root.is_file():
         raise BundleError(f"{root} is a file, not a bundle's folder", remedy=f"usernetes bundle import {root}")
@@ -127,9 +139,9 @@ def add(cache: Path, manifest: Manifest, fill: Callable[[Path], object]) -> Bund
 
     ``fill(folder)`` writes the files and the manifest, and verifies them. Hold `locked` while calling.
     """
-    target = cache / "bundles" / manifest.name
+    target = cache / "bundles" / manifest.digest
     put(target, manifest, fill)
-    _point(target.with_name("current"), manifest.name)
+    _point(target.with_name("current"), manifest.digest)
     return Bundle(target, manifest)
 
 
@@ -154,7 +166,7 @@ def collect_garbage(cache: Path) -> list[tuple[str, int]]:
     current = (cache / "bundles" / "current").resolve()
     kept = stage.read_manifest(current).files if current.is_dir() else {}
     doomed = [path for path in (cache / "bundles").glob("*") if path.name != "current" and path != current]
-    doomed += list((cache / "downloads").glob("*"))
+    doomed += [*(cache / "downloads").glob("*"), *(cache / "packed").glob("*")]
     for built in (cache / "built").glob("*"):
         try:
             needed = all(kept.get(path) == file for path, file in stage.read_manifest(built).files.items())

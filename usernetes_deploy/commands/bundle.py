@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke.collection import Collection
 from invoke.tasks import task
 
 from usernetes_deploy.bundle import archive, build, components, download, pins, stage, store
@@ -64,7 +63,7 @@ def verify(_: Any, path: str = "", cache: str = "", json: bool = False) -> None:
     Example: usernetes bundle verify
     """
     found = store.locate(Path(path) if path else None, _cache(cache))
-    manifest = stage.verify(found.root)
+    manifest = stage.verify(found.root, again=True)
     said = {"path": str(found.root), "digest": manifest.digest, "files": len(manifest.files), "bytes": manifest.size}
     if json:
         _print_json(said)
@@ -97,7 +96,7 @@ def list_(_: Any, cache: str = "", json: bool = False) -> None:
         )
         return
     for bundle in found:
-        print(f"{'*' if bundle.root == current else ' '} {bundle.manifest.name}  {mib(bundle.manifest.size):>9}")
+        print(f"{'*' if bundle.root == current else ' '} {bundle.digest[:12]}  {mib(bundle.manifest.size):>9}")
         for name, version in bundle.versions.items():
             print(f"    {name:24} {version}")
     if not found:
@@ -173,4 +172,4 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-collection = Collection("bundle", build_, download_, verify, list_, pack, import_, pin, gc)
+TASKS = (build_, download_, verify, list_, pack, import_, pin, gc)
