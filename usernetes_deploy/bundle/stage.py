@@ -201,7 +201,10 @@ def extract(archive: Path, into: Path) -> Manifest:
     with _opened(archive) as tar:
         manifest = _first_member(tar, archive)
         missing = dict(manifest.files)
-        for member in tar:
+        while True:
+            member = tar.next()  # not `for`, which would begin again with the manifest
+            if member is None:
+                break
             if member.isdir() and member.name in ("bin", "cni", "images"):
                 continue
             file = missing.pop(member.name, None)
