@@ -448,7 +448,7 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
     """`archive` as a stream of members; every way in which it can be broken is a `BundleError`."""
     try:
         with contextlib.ExitStack() as stack:
-            raw = stack.enter_context(archive.open("rb"))
+            raw = stack.enter_context(archive.open("rb", buffering=0))  # zstd reads on where we stop
             magic = raw.read(4)
             raw.seek(0)
             if magic[:2] == b"\x1f\x8b":
