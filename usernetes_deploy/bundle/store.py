@@ -128,9 +128,9 @@ def bundles(cache: Path) -> list[Bundle]:
     """The bundles of `cache` that can be read, the current one first."""
     current = (cache / "bundles" / "current").resolve()
     found = []
-    for manifest in sorted((cache / "bundles").glob(f"[0-9a-f]*/{stage.MANIFEST}")):
+    for root in sorted(path for path in (cache / "bundles").glob("*") if not path.is_symlink()):
         with contextlib.suppress(BundleError):
-            found.append(Bundle(manifest.parent, stage.read_manifest(manifest.parent)))
+            found.append(Bundle(root, stage.read_manifest(root)))
     return sorted(found, key=lambda bundle: bundle.root != current)
 
 
