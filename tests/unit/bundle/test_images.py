@@ -39,7 +39,7 @@ def opened(path: Path) -> tuple[dict[str, Any], dict[str, Any], tarfile.TarFile]
     config = json.loads(blob(manifest["config"]))
     layer = blob(manifest["layers"][0])
     assert config["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(layer).hexdigest()]
-    return entry, config, tarfile.open(fileobj=io.BytesIO(layer))  # noqa: SIM115
+    return entry, config, tarfile.open(fileobj=io.BytesIO(layer))
 
 
 def test_pause_is_one_file_and_runs_as_nobody(binary: Path, tmp_path: Path) -> None:

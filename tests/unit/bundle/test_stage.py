@@ -147,8 +147,13 @@ def test_stagings_at_once_give_one_bundle(source: Path, tmp_path: Path) -> None:
 def test_one_staging_waits_for_the_other(source: Path, tmp_path: Path) -> None:
     parent = tmp_path / "bundle"
     done = threading.Event()
+
+    def other_staging() -> None:
+        stage.stage(source, parent)
+        done.set()
+
     with stage.locked(parent):
-        other = threading.Thread(target=lambda: (stage.stage(source, parent), done.set()))
+        other = threading.Thread(target=other_staging)
         other.start()
         time.sleep(0.2)
         assert not done.is_set()

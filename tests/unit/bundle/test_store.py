@@ -99,9 +99,9 @@ def test_the_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_made_says_why() -> None:
-    with pytest.raises(BundleError, match=r"cannot write to the cache /proc/usernetes") as error:
-        with store.locked(Path("/proc/usernetes")):
-            pass
+    unwritable = Path("/proc/usernetes")
+    with pytest.raises(BundleError, match=f"cannot write to the cache {unwritable}") as error, store.locked(unwritable):
+        pass
     assert "--cache DIR" in (error.value.remedy or "")
 
 
