@@ -4,8 +4,8 @@
 disk.
 """
 
-from usernetes_deploy.bundle.archive import pack, packed
+from usernetes_deploy.bundle.archive import pack
 from usernetes_deploy.bundle.store import NO_BUNDLE, Bundle, locate
 from usernetes_deploy.errors import BundleError
 
-__all__ = ["NO_BUNDLE", "Bundle", "BundleError", "locate", "pack", "packed"]
+__all__ = ["NO_BUNDLE", "Bundle", "BundleError", "locate", "pack"]

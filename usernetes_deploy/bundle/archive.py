@@ -50,21 +50,6 @@ def pack(bundle: Bundle, out: Path) -> Path:
     return out
 
 
-def packed(bundle: Bundle) -> Path:
-    """An archive of `bundle` that any host can unpack, made once and kept beside the bundle's folder.
-
-    For a host that does not share this file system. It lies in ``packed/`` of the cache.
-    """
-    folder = bundle.root.parent.parent / "packed"
-    if not os.access(folder.parent, os.W_OK):  # a bundle that an administrator has put there for all
-        folder = store.default_cache() / "packed"
-    target = folder / f"{bundle.digest}.tar.gz"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        pack(bundle, target)
-    return target
-
-
 def unpack(archive: Path, cache: Path) -> Bundle:
     """Import a packed bundle into `cache` and make it the current one; every file is verified on the way.
 

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -66,10 +67,17 @@ def make_bundle(
     """
     roots = {component.name: cache / "built" / f"{component.name}-{makers[component.name][1]}" for component in chosen}
     counted = itertools.count(1)
+    stopped = threading.Event()
 
     def one(component: Component) -> None:
+        if stopped.is_set():
+            return
         began = time.monotonic()
-        made = _make(component, roots[component.name], makers[component.name][0], report)
+        try:
+            made = _make(component, roots[component.name], makers[component.name][0], report)
+        except BaseException:
+            stopped.set()
+            raise
         how = f"{time.monotonic() - began:.1f} s" if made else "there already"
         report(f"[{next(counted):2}/{len(chosen)}] {component.name} {component.version}: {how}")
 
@@ -84,7 +92,7 @@ def make_bundle(
             if failures:
                 raise failures[0]
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stopped.set()
             cancel()
             raise
     return _assemble(chosen, roots, cache)
@@ -125,7 +133,7 @@ class Builder:
         with self._lock:
             self._cancelled = True
             for process in self._running:
-                process.terminate()
+                process.send_signal(signal.SIGINT)  # go clears its work folder away then, which it does not on TERM
 
     def _go(self, component: Component, recipe: GoBuild, out: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".go-", dir=out) as made:

@@ -69,6 +69,11 @@ class Manifest:
         return cls(str(document["digest"]), files, document)
 
     @property
+    def name(self) -> str:
+        """The folder's name: the start of the digest, so that the commands of a node stay short enough to read."""
+        return self.digest[:16]
+
+    @property
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(file.size for file in self.files.values())
@@ -125,17 +130,17 @@ def read_manifest(source: Path) -> Manifest:
 
 
 def stage(source: Path, parent: Path) -> Path:
-    """Make sure that the bundle `source` is under `parent`, verified; return its folder ``parent/<digest>``.
+    """Make sure that the bundle `source` is under `parent`, verified; return its folder ``parent/<name>``.
 
     Safe to call many times at once: one call works, the others wait and find its result. Files are shared with
     `source` where the file system can (reflink, then hard link), else copied. Raises `BundleError` when a file is
     damaged or the disk is full; nothing is left behind then.
 
     >>> stage(Path("~/.cache/usernetes/bundles/3f2a...").expanduser(), Path("/var/tmp/usernetes-1000/bundle"))
-    PosixPath('/var/tmp/usernetes-1000/bundle/3f2a97c0...')
+    PosixPath('/var/tmp/usernetes-1000/bundle/3f2a97c04e1d5b88')
     """
     manifest = read_manifest(source)
-    target = parent / manifest.digest
+    target = parent / manifest.name
     if is_fresh(target, manifest):
         return target
     with locked(parent):

@@ -3,11 +3,10 @@
 ::
 
     $XDG_CACHE_HOME/usernetes/
-        bundles/<digest>/        a bundle: bin/ cni/ images/ manifest.json
+        bundles/<name>/          a bundle: bin/ cni/ images/ manifest.json; <name> is the start of its digest
         bundles/current          symbolic link to the one that `locate` finds
         built/<component>-<key>  one component, as built or unpacked from a release archive
         downloads/<sha256>       release archives
-        packed/                  archives of bundles, for hosts that do not share this file system
         lock                     held while something is made or removed; names who holds it
 """
 
@@ -72,18 +71,18 @@ class Bundle:
         for name, path in self.images.items():
             if path.name == f"{short}.tar":
                 return name, path
-        raise BundleError(f"the bundle {self.digest[:12]} has no image {short}", remedy=REMEDY)
+        raise BundleError(f"the bundle {self.manifest.name} has no image {short}", remedy=REMEDY)
 
     def binary(self, name: str) -> Path:
         """The path of a command or CNI plugin. Raises `BundleError` when this bundle was made without it.
 
         >>> locate(None, None).binary("kubectl")
-        PosixPath('/home/me/.cache/usernetes/bundles/3f2a97c0.../bin/kubectl')
+        PosixPath('/home/me/.cache/usernetes/bundles/3f2a97c04e1d5b88/bin/kubectl')
         """
         for folder in ("bin", "cni"):
             if f"{folder}/{name}" in self.manifest.files:
                 return self.root / folder / name
-        raise BundleError(f"the bundle {self.digest[:12]} has no {name}", remedy=f"{REMEDY} --with ...")
+        raise BundleError(f"the bundle {self.manifest.name} has no {name}", remedy=f"{REMEDY} --with ...")
 
 
 NO_BUNDLE = Bundle(Path(), Manifest("", {}, {"components": [], "images": {}}))
@@ -110,7 +109,7 @@ def locate(path: Path | None = None, cache: Path | None = None) -> Bundle:
             raise BundleError(f"there is no bundle in {link.parent.parent}", remedy=stage.REMEDY)
         path = link
     if DIGEST.fullmatch(str(path)) and not path.exists():
-        found = list(folder.glob(f"{path}*"))
+        found = [root for root in folder.glob(f"{str(path)[:16]}*") if root.is_dir()]
         path = found[0] if len(found) == 1 else folder / path
     root = path.expanduser().resolve()
     if root.is_file():
@@ -128,7 +127,7 @@ def bundles(cache: Path) -> list[Bundle]:
     """The bundles of `cache` that can be read, the current one first."""
     current = (cache / "bundles" / "current").resolve()
     found = []
-    for root in sorted(path for path in (cache / "bundles").glob("*") if not path.is_symlink()):
+    for root in sorted(path for path in (cache / "bundles").glob("*") if path.is_dir() and not path.is_symlink()):
         with contextlib.suppress(BundleError):
             found.append(Bundle(root, stage.read_manifest(root)))
     return sorted(found, key=lambda bundle: bundle.root != current)
@@ -139,9 +138,9 @@ def add(cache: Path, manifest: Manifest, fill: Callable[[Path], object]) -> Bund
 
     ``fill(folder)`` writes the files and the manifest, and verifies them. Hold `locked` while calling.
     """
-    target = cache / "bundles" / manifest.digest
+    target = cache / "bundles" / manifest.name
     put(target, manifest, fill)
-    _point(target.with_name("current"), manifest.digest)
+    _point(target.with_name("current"), manifest.name)
     return Bundle(target, manifest)
 
 
@@ -166,7 +165,7 @@ def collect_garbage(cache: Path) -> list[tuple[str, int]]:
     current = (cache / "bundles" / "current").resolve()
     kept = stage.read_manifest(current).files if current.is_dir() else {}
     doomed = [path for path in (cache / "bundles").glob("*") if path.name != "current" and path != current]
-    doomed += [*(cache / "downloads").glob("*"), *(cache / "packed").glob("*")]
+    doomed += list((cache / "downloads").glob("*"))
     for built in (cache / "built").glob("*"):
         try:
             needed = all(kept.get(path) == file for path, file in stage.read_manifest(built).files.items())

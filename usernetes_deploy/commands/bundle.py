@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from invoke.collection import Collection
 from invoke.tasks import task
 
 from usernetes_deploy.bundle import archive, build, components, download, pins, stage, store
@@ -96,7 +97,7 @@ def list_(_: Any, cache: str = "", json: bool = False) -> None:
         )
         return
     for bundle in found:
-        print(f"{'*' if bundle.root == current else ' '} {bundle.digest[:12]}  {mib(bundle.manifest.size):>9}")
+        print(f"{'*' if bundle.root == current else ' '} {bundle.manifest.name}  {mib(bundle.manifest.size):>9}")
         for name, version in bundle.versions.items():
             print(f"    {name:24} {version}")
     if not found:
@@ -172,4 +173,4 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-TASKS = (build_, download_, verify, list_, pack, import_, pin, gc)
+collection = Collection("bundle", build_, download_, verify, list_, pack, import_, pin, gc)

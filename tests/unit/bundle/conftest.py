@@ -62,7 +62,7 @@ class Server:
         return f"http://127.0.0.1:{self._server.server_port}{path}"
 
     def serve(self, path: str, content: bytes, *, claims: int | None = None, pause: float = 0, drip: int = 0) -> str:
-        """Answer `path` with `content`; `claims` is a false length, `pause` and `drip` slow it down. Returns the URL."""
+        """Answer `path` with `content`; `claims` is a false length, `pause` and `drip` slow it. Returns the URL."""
 
         def answer(request: BaseHTTPRequestHandler) -> None:
             request.send_response(200)

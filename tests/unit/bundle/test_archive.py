@@ -158,12 +158,3 @@ def test_without_zstd_the_other_format_is_the_remedy(
     with pytest.raises(BundleError, match="zstd is missing"):
         bundle.pack(bundle.locate(source), tmp_path / "bundle.tar.zst")
     assert not list(tmp_path.glob("*bundle.tar.zst*"))
-
-
-def test_the_archive_for_other_hosts_is_made_once(source: Path, tmp_path: Path) -> None:
-    made = archive.unpack(bundle.pack(bundle.locate(source), tmp_path / "b.tar.gz"), tmp_path / "cache")
-    first = bundle.packed(made)
-    before = first.stat().st_mtime_ns
-    assert bundle.packed(made) == first
-    assert first.stat().st_mtime_ns == before
-    assert stage.read_manifest(first).digest == made.digest

@@ -109,9 +109,7 @@ def test_without_a_module_proxy_the_remedy_says_so(tmp_path: Path, monkeypatch: 
     (tmp_path / "src/go.mod").write_text(
         f"module example.org/hello\n\ngo {LEAST_GO}\n\nrequire example.org/absent v1.0.0\n"
     )
-    (tmp_path / "src/hello/main.go").write_text(
-        'package main\n\nimport _ "example.org/absent"\n\nfunc main() {}\n'
-    )
+    (tmp_path / "src/hello/main.go").write_text('package main\n\nimport _ "example.org/absent"\n\nfunc main() {}\n')
     (tmp_path / "src/go.sum").write_text(
         f"example.org/absent v1.0.0 h1:{'A' * 43}=\nexample.org/absent v1.0.0/go.mod h1:{'A' * 43}=\n"
     )
@@ -175,7 +173,7 @@ def test_one_failure_ends_the_others(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no"):
         build.make_bundle(chosen, makers, tmp_path, quiet, workers=1, cancel=lambda: cancelled.append(True))
     assert cancelled == [True]
-    assert "c" not in made
+    assert made == []
 
 
 def test_a_damaged_binary_in_the_cache_is_built_again(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def cache(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> P
     """A cache with one bundle, imported from an archive."""
     packed = bundle.pack(bundle.locate(source), tmp_path / "bundle.tar.gz")
     assert run(["usernetes", "bundle.import", str(packed), "--cache", str(tmp_path / "cache")]) == 0
-    assert stage.read_manifest(source).digest in capsys.readouterr().out
+    assert stage.read_manifest(source).name in capsys.readouterr().out
     return tmp_path / "cache"
 
 

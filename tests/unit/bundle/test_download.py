@@ -138,7 +138,7 @@ def test_a_bundle_is_made_of_pinned_archives(server: Server, tmp_path: Path) -> 
 def test_nothing_is_asked_for_when_one_pin_is_missing(server: Server, tmp_path: Path) -> None:
     one, two = server.serve("/one", CONTENT), server.serve("/two", CONTENT)
     parts = Components("1", [part("one", one, bin_one=""), part("two", two, bin_two="")])
-    with pytest.raises(BundleError, match="no pinned sha256 for 1 of the release archives:\n  .*/two") as error:
+    with pytest.raises(BundleError, match=r"no pinned sha256 for 1 of the release archives:\n  .*/two") as error:
         download.download(parts, tmp_path / "cache", quiet, {one: sha256(CONTENT)})
     assert "usernetes bundle pin" in (error.value.remedy or "")
     assert server.asked == []

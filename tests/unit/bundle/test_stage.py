@@ -27,7 +27,7 @@ def left_in(parent: Path) -> list[str]:
 
 def test_a_staged_bundle_is_the_source_under_its_digest(source: Path, tmp_path: Path) -> None:
     root = stage.stage(source, tmp_path / "node" / "bundle")
-    assert root == tmp_path / "node" / "bundle" / stage.read_manifest(source).digest
+    assert root == tmp_path / "node" / "bundle" / stage.read_manifest(source).name
     assert {path: (root / path).read_bytes() for path in FILES} == FILES
     assert stage.problems(root, stage.read_manifest(root)) == []
     assert (root / "bin").stat().st_mode & 0o777 == 0o755
@@ -39,7 +39,7 @@ def test_what_is_there_and_untouched_is_not_read_again(
     root = stage.stage(source, tmp_path / "bundle")
     monkeypatch.setattr(stage, "_sha256", lambda path: pytest.fail(f"{path} was hashed"))
     assert stage.stage(source, tmp_path / "bundle") == root
-    assert stage.verify(root).digest == root.name
+    assert stage.verify(root).name == root.name
 
 
 def test_after_a_reboot_files_are_hashed_again(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_stagings_at_once_give_one_bundle(source: Path, tmp_path: Path) -> None:
     running = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(6)]
     said = {process.communicate()[0].strip() for process in running}
     assert [process.returncode for process in running] == [0] * 6
-    assert said == {str(tmp_path / "bundle" / stage.read_manifest(source).digest)}
+    assert said == {str(tmp_path / "bundle" / stage.read_manifest(source).name)}
     assert len(left_in(tmp_path / "bundle")) == 1
 
 

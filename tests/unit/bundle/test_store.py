@@ -30,7 +30,7 @@ def packed_from(root: Path) -> Path:
 def test_the_current_bundle_is_found(cache: Path, source: Path) -> None:
     found = bundle.locate(None, cache)
     assert found.digest == stage.read_manifest(source).digest
-    assert found.root == (cache / "bundles" / found.digest).resolve()
+    assert found.root == (cache / "bundles" / found.manifest.name).resolve()
     assert found.versions == {"kubernetes": "v1.36.3"}
     assert found.binary("tool").read_bytes() == FILES["bin/tool"]
     assert found.binary("bridge") == found.root / "cni/bridge"
@@ -41,6 +41,7 @@ def test_a_bundle_is_found_by_its_folder_and_by_the_start_of_its_digest(cache: P
     digest = stage.read_manifest(source).digest
     assert bundle.locate(source, cache).root == source
     assert bundle.locate(Path(digest[:12]), cache).digest == digest
+    assert bundle.locate(Path(digest), cache).digest == digest
     with pytest.raises(BundleError, match="there is no bundle at"):
         bundle.locate(Path("0123456789ab"), cache)
 
@@ -114,7 +115,7 @@ def test_old_bundles_go_and_what_the_current_one_is_made_of_stays(cache: Path, t
     (cache / "downloads" / "0").write_bytes(b"1234")
     with store.locked(cache):
         gone = store.collect_garbage(cache)
-    assert [name for name, _ in gone] == [f"built/{stale.name}", f"bundles/{old.digest}", "downloads/0"]
+    assert [name for name, _ in gone] == [f"built/{stale.name}", f"bundles/{old.manifest.name}", "downloads/0"]
     assert gone[2][1] == 4
     assert part.is_dir()
     assert [found.digest for found in store.bundles(cache)] == [new.digest]
