@@ -48,7 +48,7 @@ def build(
         found = tools.find(chosen, parts.go)
         workers = jobs or default_jobs()
         builder = Builder(found, cache, report, max(1, (os.cpu_count() or 1) // workers))
-        makers = {component.name: (builder.make, component.key(*found.facts(component))) for component in chosen}
+        makers = {component.name: (builder.make, builder.key(component)) for component in chosen}
         return make_bundle(chosen, makers, cache, report, workers=workers, cancel=builder.cancel)
 
 
@@ -115,6 +115,11 @@ class Builder:
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._cancelled = False
+
+    def key(self, component: Component) -> str:
+        """What everything that decides the bytes of `component` comes down to, the compiler's flags included."""
+        command = go_command(component.go, "", 1) if component.go else []
+        return component.key(*self._tools.facts(component), *command)
 
     def make(self, component: Component, out: Path) -> Mapping[str, str]:
         """Build `component` into the empty folder `out`; return what its record says about where it came from."""

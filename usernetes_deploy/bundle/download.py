@@ -73,7 +73,7 @@ def download(
             if component.name in released:
                 makers[component.name] = (take, component.key(pinned[released[component.name].url]))
             else:
-                makers[component.name] = (builder.make, component.key(*found.facts(component)))
+                makers[component.name] = (builder.make, builder.key(component))
         return build.make_bundle(chosen, makers, cache, report, workers=4, cancel=builder.cancel)
 
 

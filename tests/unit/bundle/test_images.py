@@ -60,6 +60,7 @@ def test_busybox_has_its_applets_and_a_tmp_for_all(binary: Path, tmp_path: Path)
     assert layer.getmember("bin/sh").linkname == "busybox"
     assert layer.getmember("bin/busybox").isreg()
     assert layer.getmember("tmp").mode == 0o1777
+    assert b"hosts: files dns" in layer.extractfile("etc/nsswitch.conf").read()  # type: ignore[union-attr]
     assert len(layer.getnames()) == len(set(layer.getnames()))
 
 
