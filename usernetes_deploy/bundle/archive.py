@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import io
 import os
 import shutil
 import subprocess
 import tarfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from usernetes_deploy.bundle import stage, store
 from usernetes_deploy.bundle.store import Bundle
 from usernetes_deploy.errors import BundleError, UsageError
+
+BLOCK = 4 << 20
+GZIP_LEVEL = 4
 
 
 def pack(bundle: Bundle, out: Path) -> Path:
@@ -53,6 +59,44 @@ def unpack(archive: Path, cache: Path) -> Bundle:
         return store.add(cache, stage.read_manifest(archive), lambda folder: stage.extract(archive, folder))
 
 
+class ParallelGzip(io.RawIOBase):
+    """Writes gzip on all cores: blocks become gzip members of their own, which readers see as one stream."""
+
+    def __init__(self, raw: IO[bytes]):
+        self._raw = raw
+        self._pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)))
+        self._pending: deque[Future[bytes]] = deque()
+        self._block = bytearray()
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take `data`; whole blocks go to the compressing threads."""
+        self._block += data
+        while len(self._block) >= BLOCK:
+            self._submit(bytes(self._block[:BLOCK]))
+            del self._block[:BLOCK]
+        return len(data)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if not self.closed:
+            try:
+                self._submit(bytes(self._block))
+                while self._pending:
+                    self._raw.write(self._pending.popleft().result())
+            finally:
+                self._pool.shutdown(cancel_futures=True)
+                super().close()
+
+    def _submit(self, block: bytes) -> None:
+        self._pending.append(self._pool.submit(gzip.compress, block, GZIP_LEVEL, mtime=0))
+        while len(self._pending) > 2 * len(os.sched_getaffinity(0)):
+            self._raw.write(self._pending.popleft().result())
+
+
 def _member(name: str, manifest: stage.Manifest, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size = size
@@ -61,10 +105,10 @@ def _member(name: str, manifest: stage.Manifest, size: int) -> tarfile.TarInfo:
 
 
 @contextlib.contextmanager
-def _compressed(raw: IO[bytes], out: Path) -> Iterator[IO[bytes]]:
+def _compressed(raw: IO[bytes], out: Path) -> Iterator[Any]:
     if not out.name.endswith(".tar.zst"):
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as stream:
-            yield stream  # type: ignore[misc]
+        with ParallelGzip(raw) as stream:
+            yield stream
         return
     try:
         process = subprocess.Popen(["zstd", "-q", "-6", "-T0", "-c"], stdin=subprocess.PIPE, stdout=raw)

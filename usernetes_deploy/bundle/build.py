@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -47,7 +48,7 @@ def build(
         found = tools.find(chosen, parts.go)
         workers = jobs or default_jobs()
         builder = Builder(found, cache, report, max(1, (os.cpu_count() or 1) // workers))
-        makers = {component.name: (builder.make, component.key(*found.facts(component))) for component in chosen}
+        makers = {component.name: (builder.make, builder.key(component)) for component in chosen}
         return make_bundle(chosen, makers, cache, report, workers=workers, cancel=builder.cancel)
 
 
@@ -66,10 +67,17 @@ def make_bundle(
     """
     roots = {component.name: cache / "built" / f"{component.name}-{makers[component.name][1]}" for component in chosen}
     counted = itertools.count(1)
+    stopped = threading.Event()
 
     def one(component: Component) -> None:
+        if stopped.is_set():
+            return
         began = time.monotonic()
-        made = _make(component, roots[component.name], makers[component.name][0], report)
+        try:
+            made = _make(component, roots[component.name], makers[component.name][0], report)
+        except BaseException:
+            stopped.set()
+            raise
         how = f"{time.monotonic() - began:.1f} s" if made else "there already"
         report(f"[{next(counted):2}/{len(chosen)}] {component.name} {component.version}: {how}")
 
@@ -84,7 +92,7 @@ def make_bundle(
             if failures:
                 raise failures[0]
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stopped.set()
             cancel()
             raise
     return _assemble(chosen, roots, cache)
@@ -108,6 +116,11 @@ class Builder:
         self._lock = threading.Lock()
         self._cancelled = False
 
+    def key(self, component: Component) -> str:
+        """What everything that decides the bytes of `component` comes down to, the compiler's flags included."""
+        command = go_command(component.go, "", 1) if component.go else []
+        return component.key(*self._tools.facts(component), *command)
+
     def make(self, component: Component, out: Path) -> Mapping[str, str]:
         """Build `component` into the empty folder `out`; return what its record says about where it came from."""
         if component.go:
@@ -125,7 +138,7 @@ class Builder:
         with self._lock:
             self._cancelled = True
             for process in self._running:
-                process.terminate()
+                process.send_signal(signal.SIGINT)  # go clears its work folder away then, which it does not on TERM
 
     def _go(self, component: Component, recipe: GoBuild, out: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".go-", dir=out) as made:

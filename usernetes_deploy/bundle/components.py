@@ -80,6 +80,8 @@ class Component:
             for path in source_files(recipe.folder):
                 sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
                 parts += [path.relative_to(recipe.folder).as_posix(), sha256]
+        if self.image:
+            parts.append(hashlib.sha256(Path(images.__file__).read_bytes()).hexdigest())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def _recipe(self) -> dict[str, Any]:

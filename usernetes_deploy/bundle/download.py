@@ -73,7 +73,7 @@ def download(
             if component.name in released:
                 makers[component.name] = (take, component.key(pinned[released[component.name].url]))
             else:
-                makers[component.name] = (builder.make, component.key(*found.facts(component)))
+                makers[component.name] = (builder.make, builder.key(component))
         return build.make_bundle(chosen, makers, cache, report, workers=4, cancel=builder.cancel)
 
 
@@ -150,6 +150,7 @@ def _receive(url: str, part: Path, silence: float, deadline: float) -> str:
                     reason = f"{url}: too slow: {size} bytes of {length or '?'} in {deadline:g} s"
                     raise BundleError(reason, remedy=RETRY)
     except urllib.error.HTTPError as error:
+        error.close()
         raise BundleError(f"{url}: HTTP {error.code} {error.reason}", remedy="is the pinned version right?") from error
     except TimeoutError as error:
         raise BundleError(f"{url}: too slow: nothing came for {silence:g} s", remedy=RETRY) from error

@@ -119,6 +119,8 @@ def busybox(binary: Path, version: str, applets: Sequence[str]) -> Image:
             *(Entry(f"bin/{name}", target="busybox") for name in sorted(set(applets) - {"busybox"}) if "/" not in name),
             Entry("etc"),
             Entry("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n"),
+            # without it a static glibc asks no name server at all
+            Entry("etc/nsswitch.conf", 0o644, b"hosts: files dns\n"),
             Entry("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
             Entry("root", 0o700),
             Entry("tmp", 0o1777),

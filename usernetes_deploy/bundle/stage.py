@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -69,7 +70,7 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """The folder's name: the start of the digest, short because paths of sockets and commands grow from it."""
+        """The folder's name: the start of the digest, so that the commands of a node stay short enough to read."""
         return self.digest[:16]
 
     @property
@@ -157,12 +158,19 @@ def stage(source: Path, parent: Path) -> Path:
     return target
 
 
-def verify(root: Path) -> Manifest:
-    """Hash every file of the bundle in `root`. Raises `BundleError` that lists all that is wrong."""
+def verify(root: Path, *, again: bool = False) -> Manifest:
+    """Hash every file of the bundle in `root`, unless that was done since boot and nothing was touched.
+
+    `again` hashes in any case. Raises `BundleError` that lists all that is wrong.
+    """
     manifest = read_manifest(root)
+    if not again and is_fresh(root, manifest):
+        return manifest
     wrong = problems(root, manifest)
     if wrong:
         raise BundleError(f"the bundle in {root} is damaged:" + "".join(f"\n  {line}" for line in wrong), remedy=REMEDY)
+    with contextlib.suppress(OSError):  # somebody else's bundle can be read, but not marked
+        stamp(root, manifest)
     return manifest
 
 
@@ -198,7 +206,10 @@ def extract(archive: Path, into: Path) -> Manifest:
     with _opened(archive) as tar:
         manifest = _first_member(tar, archive)
         missing = dict(manifest.files)
-        for member in tar:
+        while True:
+            member = tar.next()  # not `for`, which would begin again with the manifest
+            if member is None:
+                break
             if member.isdir() and member.name in ("bin", "cni", "images"):
                 continue
             file = missing.pop(member.name, None)
@@ -442,16 +453,16 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
     """`archive` as a stream of members; every way in which it can be broken is a `BundleError`."""
     try:
         with contextlib.ExitStack() as stack:
-            raw = stack.enter_context(archive.open("rb"))
+            raw = stack.enter_context(archive.open("rb", buffering=0))  # zstd reads on where we stop
             magic = raw.read(4)
             raw.seek(0)
             if magic[:2] == b"\x1f\x8b":
-                yield stack.enter_context(tarfile.open(fileobj=raw, mode="r|gz"))
+                yield stack.enter_context(tarfile.open(fileobj=gzip.GzipFile(fileobj=raw), mode="r|"))
             elif magic == b"\x28\xb5\x2f\xfd":
                 yield stack.enter_context(tarfile.open(fileobj=stack.enter_context(_unzstd(raw, archive)), mode="r|"))
             else:
                 raise BundleError(f"{archive} is neither a .tar.zst nor a .tar.gz archive", remedy=REMEDY)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BundleError(f"{archive} is damaged: {error}", remedy=REMEDY) from error
     except FileNotFoundError as error:
         raise BundleError(f"{error.filename}: {error.strerror}", remedy=REMEDY) from error

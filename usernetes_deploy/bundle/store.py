@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from usernetes_deploy.bundle.stage import Manifest
 from usernetes_deploy.errors import BundleError
 
 REMEDY = "usernetes bundle build"
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class Bundle:
         raise BundleError(f"the bundle {self.manifest.name} has no {name}", remedy=f"{REMEDY} --with ...")
 
 
+NO_BUNDLE = Bundle(Path(), Manifest("", {}, {"components": [], "images": {}}))
+
+
 def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
     """``$XDG_CACHE_HOME/usernetes``, or below ``~/.cache`` as the XDG rules say."""
     base = environ.get("XDG_CACHE_HOME", "")
@@ -92,14 +97,20 @@ def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
 def locate(path: Path | None = None, cache: Path | None = None) -> Bundle:
     """The bundle in the folder `path`, or else the current one of `cache` (default: `default_cache`).
 
+    `path` may also be the start of the digest of a bundle in `cache`.
+
     Raises `BundleError`, with the command that makes one, when there is none or when it is visibly damaged; contents
     are verified where the bundle is staged.
     """
+    folder = (cache or default_cache()) / "bundles"
     if path is None:
-        link = (cache or default_cache()) / "bundles" / "current"
+        link = folder / "current"
         if not link.is_symlink():
             raise BundleError(f"there is no bundle in {link.parent.parent}", remedy=stage.REMEDY)
         path = link
+    if DIGEST.fullmatch(str(path)) and not path.exists():
+        found = [root for root in folder.glob(f"{str(path)[:16]}*") if root.is_dir()]
+        path = found[0] if len(found) == 1 else folder / path
     root = path.expanduser().resolve()
     if root.is_file():
         raise BundleError(f"{root} is a file, not a bundle's folder", remedy=f"usernetes bundle import {root}")
@@ -116,9 +127,9 @@ def bundles(cache: Path) -> list[Bundle]:
     """The bundles of `cache` that can be read, the current one first."""
     current = (cache / "bundles" / "current").resolve()
     found = []
-    for manifest in sorted((cache / "bundles").glob(f"[0-9a-f]*/{stage.MANIFEST}")):
+    for root in sorted(path for path in (cache / "bundles").glob("*") if path.is_dir() and not path.is_symlink()):
         with contextlib.suppress(BundleError):
-            found.append(Bundle(manifest.parent, stage.read_manifest(manifest.parent)))
+            found.append(Bundle(root, stage.read_manifest(root)))
     return sorted(found, key=lambda bundle: bundle.root != current)
 
 

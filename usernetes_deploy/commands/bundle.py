@@ -64,7 +64,7 @@ def verify(_: Any, path: str = "", cache: str = "", json: bool = False) -> None:
     Example: usernetes bundle verify
     """
     found = store.locate(Path(path) if path else None, _cache(cache))
-    manifest = stage.verify(found.root)
+    manifest = stage.verify(found.root, again=True)
     said = {"path": str(found.root), "digest": manifest.digest, "files": len(manifest.files), "bytes": manifest.size}
     if json:
         _print_json(said)
