@@ -101,39 +101,39 @@ def main():
     code, out, _ = module.run_command(["id", "-u", user]) if user else (1, "", "")
     if code == 0:
         names.add(out.strip())
-    paths = [Path(module.params[key]) for key in ("subuid", "subgid")]
-    old = [path.read_text() if path.exists() else "" for path in paths]
+    old = {Path(module.params[key]): "" for key in ("subuid", "subgid")}
+    old = {path: path.read_text() if path.exists() else "" for path in old}
     record = Path(module.params["record"])
     given = record.read_text().split() if record.exists() else []
+    count = module.params["count"]
     added = []
     if module.params["state"] == "absent":
-        new = [without(text, given) for text in old]
-    elif all(enough(text, names, module.params["count"]) for text in old):
+        new = {path: without(text, given) for path, text in old.items()}
+    elif all(enough(text, names, count) for text in old.values()):
         new = old
     else:
-        start = next_free(old, module.params["first"])
-        if start + module.params["count"] > 2**32 - 1:
-            module.fail_json(msg=f"no room for {module.params['count']} ids behind {start}: ids end at 4294967294")
-        added = [start, module.params["count"]]
-        line = f"{user}:{start}:{module.params['count']}"
-        new = [text if enough(text, names, module.params["count"]) else with_line(text, line) for text in old]
-    changed = new != old or (module.params["state"] == "absent" and record.exists())
+        start = next_free(old.values(), module.params["first"])
+        if start + count > 2**32 - 1:
+            module.fail_json(msg=f"no room for {count} ids behind {start}: ids end at 4294967294")
+        added = [start, count]
+        line = f"{user}:{start}:{count}"
+        new = {path: text if enough(text, names, count) else with_line(text, line) for path, text in old.items()}
+    differing = [path for path in old if old[path] != new[path]]
+    changed = bool(differing) or (module.params["state"] == "absent" and record.exists())
     if changed and not module.check_mode:
         if added:
             record.parent.mkdir(parents=True, exist_ok=True)
             record.write_text("".join(f"{item}\n" for item in [*given, line]))
         elif module.params["state"] == "absent":
             record.unlink(missing_ok=True)
-        for path, before, after in zip(paths, old, new):
-            if after != before:
-                temporary = path.with_name(path.name + ".usernetes")
-                temporary.write_text(after)
-                temporary.chmod(0o644)
-                module.atomic_move(str(temporary), str(path))
+        for path in differing:
+            temporary = path.with_name(path.name + ".usernetes")
+            temporary.write_text(new[path])
+            temporary.chmod(0o644)
+            module.atomic_move(str(temporary), str(path))
     diff = [
-        {"before": before, "after": after, "before_header": str(path), "after_header": str(path)}
-        for path, before, after in zip(paths, old, new)
-        if before != after
+        {"before": old[path], "after": new[path], "before_header": str(path), "after_header": str(path)}
+        for path in differing
     ]
     module.exit_json(changed=changed, range=added, diff=diff)
 

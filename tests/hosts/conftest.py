@@ -76,8 +76,8 @@ def need_root() -> None:
 def virtual_hosts() -> Iterator[VirtualHosts]:
     """Two virtual hosts with an unprivileged user, for the whole session."""
     need_root()
-    words = os.environ.get("USERNETES_TESTHOSTS", "th 10.79.0.0/24 hpcth").split()
-    hosts = VirtualHosts(*words, count=2)
+    prefix, subnet, user = os.environ.get("USERNETES_TESTHOSTS", "th 10.79.0.0/24 hpcth").split()
+    hosts = VirtualHosts(prefix, subnet, user, 2)
     try:
         pwd.getpwnam(hosts.user)
     except KeyError:
