@@ -1,8 +1,8 @@
-"""Puts a process of the host into the cluster's network: same user, files and CPUs, but the cluster's addresses and DNS.
+"""Puts a process of the host into the cluster's network: same user, files and CPUs; the cluster's addresses and DNS.
 
 The process stays in the host's PID namespace and in the caller's own view of the file system, except for
-``/etc/resolv.conf``. It enters the node's user namespace (for the right to do the rest), then its network namespace, and
-then takes its own user number again in a user namespace of its own, without any capability.
+``/etc/resolv.conf``. It enters the node's user namespace (for the right to do the rest), then its network namespace,
+and then takes its own user number again in a user namespace of its own, without any capability.
 """
 
 from __future__ import annotations

@@ -70,8 +70,12 @@ def test_a_port_is_published_listed_and_taken_back(server: tuple[str, list[tuple
     assert ports.published() == [{"id": 7}]
     ports.remove(7)
     assert seen[0][1] == {
-        "proto": "tcp", "parentIP": "0.0.0.0", "parentPort": 8080, "childIP": "10.64.0.1", "childPort": 80,
-    }  # fmt: skip
+        "proto": "tcp",
+        "parentIP": FORWARD.parent_ip,
+        "parentPort": 8080,
+        "childIP": "10.64.0.1",
+        "childPort": 80,
+    }
     assert seen[1] == ("DELETE", "/v1/ports/7")
 
 
