@@ -6,7 +6,7 @@ LoadBalancer Services. What cannot be published becomes an event on the object, 
 
 from __future__ import annotations
 
-import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,11 +35,16 @@ class Place(NamedTuple):
 class Exposer:
     """Keeps the published ports of one node equal to what its objects ask for.
 
-    `objects()` returns all Services and this node's pods as they are now; `wake` is called when they changed.
+    `objects()` returns all Services and this node's pods as they are now; `changed` is set when they changed.
     """
 
     def __init__(
-        self, place: Place, ports: Ports, api: Api, objects: Callable[[], tuple[list[Any], list[Any]]]
+        self,
+        place: Place,
+        ports: Ports,
+        api: Api,
+        objects: Callable[[], tuple[list[Any], list[Any]]],
+        changed: threading.Event,
     ) -> None:
         self.place = place
         self.ports = ports
@@ -48,11 +53,7 @@ class Exposer:
         self.published: dict[Forward, int] = {}
         self.failed: dict[Forward, str] = {}
         self._told: set[tuple[str, str, str]] = set()
-        self._changed = threading.Event()
-
-    def wake(self) -> None:
-        """Look again soon."""
-        self._changed.set()
+        self._changed = changed
 
     def run(self) -> None:
         """Work until the process ends; sleeps while nothing changes."""
@@ -60,8 +61,13 @@ class Exposer:
             self._changed.wait(RETRY if self.failed else None)
             self._changed.clear()
             time.sleep(0.02)  # let a burst of changes become one
-            with contextlib.suppress(UsernetesError):
+            try:
                 self.reconcile()
+            except UsernetesError as error:
+                # The API or rootlesskit is away for a moment: try again, though nothing may change.
+                print(f"expose: {error}", file=sys.stderr, flush=True)
+                time.sleep(1)
+                self._changed.set()
 
     def reconcile(self) -> None:
         """Publish what is missing, take back what is no longer asked for, and say what cannot be."""

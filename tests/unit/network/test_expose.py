@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,7 @@ class Node:
         self.services: list[Any] = []
         self.pods: list[Any] = []
         place = Place("n0", NODE_IP, services, leader)
-        self.exposer = Exposer(place, self.ports, self.api, lambda: (self.services, self.pods))  # type: ignore[arg-type]
+        self.exposer = Exposer(place, self.ports, self.api, lambda: (self.services, self.pods), threading.Event())  # type: ignore[arg-type]
 
     def reasons(self) -> list[tuple[str, str]]:
         return [(event["involvedObject"]["name"], event["reason"]) for event in self.api.events]
