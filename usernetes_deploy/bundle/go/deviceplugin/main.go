@@ -1,4 +1,4 @@
-// Command devices offers device files of the host to pods as schedulable resources, through the kubelet's device-plugin
+// Command deviceplugin offers device files of the host to pods as schedulable resources, through the kubelet's device-plugin
 // interface.
 //
 //	usernetes-devices [--kubelet /var/lib/kubelet/device-plugins] < resources.json
