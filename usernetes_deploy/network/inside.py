@@ -7,13 +7,17 @@ and then takes its own user number again in a user namespace of its own, without
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
 import os
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.network import socks
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
@@ -21,9 +25,29 @@ RESOLVER = Path("/etc/resolv.conf")
 
 
 def become(directory: Path, command: Sequence[str], resolver: str) -> None:
-    """Replace this process by `command` inside the network of the node in `directory`; returns only by raising.
+    """Replace this process by `command` inside the network of the node in `directory`; returns only by raising."""
+    enter(directory, resolver)
+    try:
+        os.execvp(command[0], list(command))  # noqa: S606
+    except OSError as error:
+        raise UsernetesError(error.strerror or str(error), tried=command[0]) from error
 
-    `resolver` is the text of the resolv.conf that the command sees. The calling process must have one thread.
+
+def serve_socks(directory: Path, resolver: str, password: str) -> None:
+    """Be a proxy from the host's loopback into the network of a node, until interrupted; prints its URL first."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    enter(directory, resolver)
+    print(f"socks5h://{socks.USER}:{password}@127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(socks.serve(listener, password))
+
+
+def enter(directory: Path, resolver: str) -> None:
+    """Move this process into the network of the node in `directory`; there is no way back.
+
+    `resolver` is the text of the resolv.conf that it then sees. The calling process must have one thread.
     """
     user, network = _namespaces(directory)
     uid, gid = os.getuid(), os.getgid()
@@ -35,10 +59,6 @@ def become(directory: Path, command: Sequence[str], resolver: str) -> None:
     Path("/proc/self/gid_map").write_text(f"{gid} 0 1")
     _show_resolver(resolver)
     os.environ["USERNETES_NODE"] = directory.name
-    try:
-        os.execvp(command[0], list(command))  # noqa: S606
-    except OSError as error:
-        raise UsernetesError(error.strerror or str(error), tried=command[0]) from error
 
 
 def resolver_text(dns_ip: str, domain: str, namespace: str = "default") -> str:
