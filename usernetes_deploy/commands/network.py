@@ -137,7 +137,7 @@ def enter(state: ClusterState, node: str | None, namespace: str, command: list[s
     verb = inside_argv(document, member, namespace)
     if runs_here(member):
         program = [sys.executable, str(node_program())]
-        os.execv(program[0], [*program, *verb, "--", *command])  # noqa: S606
+        os.execv(program[0], [*program, *verb, "--", *command])
     launcher = launcher_from_state(document["launcher"], node_program())
     try:
         done = launcher.run(member.host, [*launcher.node_program(member.host), *verb, "--", *command], timeout=3600)
@@ -161,7 +161,7 @@ def serve_socks(state: ClusterState, node: str | None, namespace: str) -> None:
     os.close(write)
     os.dup2(read, 0)
     program = [sys.executable, str(node_program())]
-    os.execv(program[0], [*program, *inside_argv(document, member, namespace), "--socks"])  # noqa: S606
+    os.execv(program[0], [*program, *inside_argv(document, member, namespace), "--socks"])
 
 
 def inside_argv(document: Mapping[str, Any], member: RecordedNode, namespace: str) -> list[str]:

@@ -28,7 +28,7 @@ def become(directory: Path, command: Sequence[str], resolver: str) -> None:
     """Replace this process by `command` inside the network of the node in `directory`; returns only by raising."""
     enter(directory, resolver)
     try:
-        os.execvp(command[0], list(command))  # noqa: S606
+        os.execvp(command[0], list(command))
     except OSError as error:
         raise UsernetesError(error.strerror or str(error), tried=command[0]) from error
 

@@ -40,7 +40,7 @@ async def serve(listener: socket.socket, password: str) -> None:
 
 
 async def _client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: str) -> None:
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):  # noqa: UP041
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
         try:
             if await asyncio.wait_for(_authenticate(reader, writer, password), HANDSHAKE_TIMEOUT):
                 await _connect(reader, writer)

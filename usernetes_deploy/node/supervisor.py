@@ -257,7 +257,9 @@ class Supervisor:
         name = "admin" if config.control_plane else "kubelet-client"
         context = client_context(f"{PKI}/ca.crt", f"{PKI}/{name}.crt", f"{PKI}/{name}.key")
         changed = threading.Event()
-        pods = Watch(config.api_outside, context, f"/api/v1/pods?fieldSelector=spec.nodeName={config.name}", changed.set)
+        pods = Watch(
+            config.api_outside, context, f"/api/v1/pods?fieldSelector=spec.nodeName={config.name}", changed.set
+        )
         services = Watch(config.api_outside, context, "/api/v1/services", changed.set)
         watched = [pods, services] if config.publishes else [pods]
         exposer = Exposer(

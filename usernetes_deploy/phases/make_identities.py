@@ -68,7 +68,9 @@ class MakeIdentities:
                 files[str(RUN / "helper-image")] = busybox
                 files[str(RUN / "local-path.json")] = manifests.local_path_config(spec)
             if backend.credential:
-                files[f"{KUBERNETES}/{backend.name}.conf"] = identities.credential(spec.name, inside, backend.credential)
+                files[f"{KUBERNETES}/{backend.name}.conf"] = identities.credential(
+                    spec.name, inside, backend.credential
+                )
             publishes = place.address not in publishing
             publishing.add(place.address)
             up.nodes.append(
