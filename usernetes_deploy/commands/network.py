@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invoke import Context, task
+from invoke.context import Context
+from invoke.tasks import task
 
 from usernetes_deploy.api import Api, ApiError
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show, table
