@@ -52,7 +52,7 @@ def run(
       usernetes run --namespace jobs -- ./solver --server broker:7000
       usernetes run --socks
     """
-    words = context.config.remainder.split("\0") if context.config.remainder else []
+    words = list(context.config.words)
     if bool(words) == socks:
         raise UsageError("expected a command after --, or --socks", remedy="usernetes run -- getent hosts kubernetes")
     state = chosen(cluster)
@@ -135,7 +135,7 @@ def enter(state: ClusterState, node: str | None, namespace: str, command: list[s
     """Become `command` inside the network of a node; on another host, run it there and print what it prints."""
     document = state.read()
     member = member_for(document, node)
-    verb = inside_argv(document, member, namespace)
+    verb = [*inside_argv(document, namespace), member.directory]
     if runs_here(member):
         program = [sys.executable, str(node_program())]
         os.execv(program[0], [*program, *verb, "--", *command])
@@ -162,15 +162,14 @@ def serve_socks(state: ClusterState, node: str | None, namespace: str) -> None:
     os.close(write)
     os.dup2(read, 0)
     program = [sys.executable, str(node_program())]
-    os.execv(program[0], [*program, *inside_argv(document, member, namespace), "--socks"])
+    os.execv(program[0], [*program, *inside_argv(document, namespace), "--socks", member.directory])
 
 
-def inside_argv(document: Mapping[str, Any], member: RecordedNode, namespace: str) -> list[str]:
-    """The node program's words for entering a node's network."""
+def inside_argv(document: Mapping[str, Any], namespace: str) -> list[str]:
+    """The node program's words for entering a node's network; its folder comes after them."""
     spec = spec_of(document)
     return [
         "inside",
-        member.directory,
         f"--dns={dns_ip(spec)}",
         f"--domain={spec.network.dns_domain}",
         f"--namespace={namespace}",
@@ -274,7 +273,8 @@ def open_ports(state: ClusterState) -> list[dict[str, Any]]:
     found = []
     for name, member in members.items():
         address, record = member.record["address"], member.record
-        found.append(entry(address, record["meshPort"], "udp", f"the network of {name}"))
+        local = document["launcher"]["launcher"] == "local"  # all nodes meet on the loopback
+        found.append(entry("127.0.0.1" if local else address, record["meshPort"], "udp", f"the network of {name}"))
         for status in outcome.results[name]:
             spec = status["spec"]
             protocol, number = spec["proto"], spec["parentPort"]
