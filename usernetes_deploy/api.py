@@ -19,10 +19,12 @@ from usernetes_deploy.errors import TimedOut, UsernetesError
 FIELD_MANAGER = "usernetes"
 PLURALS = {"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies", "StorageClass": "storageclasses",
            "RuntimeClass": "runtimeclasses", "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+           "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
            "PriorityClass": "priorityclasses"}  # fmt: skip
 CLUSTER_SCOPED = {
     "Namespace", "Node", "ClusterRole", "ClusterRoleBinding", "StorageClass", "RuntimeClass", "PersistentVolume",
-    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "APIService", "PriorityClass",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding", "APIService", "PriorityClass",
     "CustomResourceDefinition",
 }  # fmt: skip
 

@@ -79,6 +79,11 @@ class Identities:
             f"{KUBERNETES}/kube-proxy.conf": kubeconfig(cluster, api_url, certificate, "kube-proxy", proxy).reveal(),
         }
 
+    def credential(self, cluster: str, api_url: str, user: str) -> str:
+        """A kubeconfig for one more client, known by its user name."""
+        pair = self.ca.issue(user, usages=[CLIENT])
+        return kubeconfig(cluster, api_url, self.ca.pair.certificate, user, pair).reveal()
+
     def proxy_credential(self) -> KeyPair:
         """kube-proxy's; Kubernetes binds its rights to this user name."""
         return self.ca.issue("system:kube-proxy", usages=[CLIENT])

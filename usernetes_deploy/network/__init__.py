@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.network.base import Backend
+from usernetes_deploy.network.flannel.backend import Flannel
 from usernetes_deploy.network.mesh.backend import Mesh
 
-BACKENDS = {"mesh": Mesh}
+BACKENDS: dict[str, type[Backend]] = {"mesh": Mesh, "flannel": Flannel}
 
 
 def backend_named(name: str) -> Backend:

@@ -82,7 +82,7 @@ class Context:
       that `stdin()` returns at each start.
     - `folder`: the node's private directory; `run_folder`: a short path for sockets, gone with the node;
       `binaries`: the bundle's bin; `cni_conf`: the folder where containerd looks for CNI configuration.
-    - `netns`: the path of Nr.
+    - `netns`: the path of Nr; `api_outside`: the API's URL on the hosts' network.
     - `memory`: the backend's own, for as long as the supervisor lives.
     """
 
@@ -93,6 +93,7 @@ class Context:
     binaries: Path
     cni_conf: Path
     netns: str
+    api_outside: str = ""
     memory: dict[str, Any] = field(default_factory=dict)
 
 
@@ -100,9 +101,14 @@ class Backend(Protocol):
     """A way for the nodes of a cluster to reach each other's nodes and pods."""
 
     name: str
+    # The user as which the backend's daemon asks the API; each node gets its kubeconfig. "" for backends without one.
+    credential: str
 
     def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
         """Return each node's JSON-able configuration. Pure; raises `UsageError` for members that cannot work."""
+
+    def objects(self, members: Sequence[Member], networks: Networks) -> list[dict[str, Any]]:
+        """Return the Kubernetes objects that this backend needs."""
 
     def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:
         """Return what this node lacks as ``[(what, remedy)]``; change nothing."""

@@ -9,6 +9,8 @@
     stop       end the node of a folder and remove the folder
     logs       the end of a component's log, or all that comes
     enter      run a command inside a node's namespaces
+    inside     run a command of the host, as the user, inside the cluster's network
+    ports      what is published on the host, as JSON
     stage      put a bundle on this host's disk, verified
 """
 
@@ -22,6 +24,8 @@ from pathlib import Path
 
 from usernetes_deploy.bundle import stage as staging
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.network import inside
+from usernetes_deploy.network.ports import RootlesskitPorts
 from usernetes_deploy.node import supervisor, verbs
 from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
@@ -35,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     run.add_argument("--die-with-parent", action="store_true")
     commands.add_parser("start")
     commands.add_parser("supervise")
-    for name in ("status", "stop", "logs", "enter"):
+    for name in ("status", "stop", "logs", "enter", "inside", "ports"):
         command = commands.add_parser(name)
         command.add_argument("directory", type=Path)
         if name == "stop":
@@ -47,6 +51,12 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--follow", action="store_true")
         if name == "enter":
             command.add_argument("--host-network", action="store_true")
+            command.add_argument("command", nargs=argparse.REMAINDER)
+        if name == "inside":
+            command.add_argument("--dns", required=True, help="address of the cluster's DNS server")
+            command.add_argument("--domain", default="cluster.local")
+            command.add_argument("--namespace", default="default", help="where short names are looked for")
+            command.add_argument("--socks", action="store_true", help="be a proxy; its password comes on stdin")
             command.add_argument("command", nargs=argparse.REMAINDER)
     stage = commands.add_parser("stage")
     stage.add_argument("source", type=Path)
@@ -79,6 +89,15 @@ def _dispatch(options: argparse.Namespace) -> int:
     elif options.verb == "enter":
         command = options.command[1:] if options.command[:1] == ["--"] else options.command
         verbs.enter(options.directory, command, options.host_network)
+    elif options.verb == "inside":
+        command = options.command[1:] if options.command[:1] == ["--"] else options.command
+        resolver = inside.resolver_text(options.dns, options.domain, options.namespace)
+        if options.socks:
+            inside.serve_socks(options.directory, resolver, sys.stdin.read().strip())
+        else:
+            inside.become(options.directory, command, resolver)
+    elif options.verb == "ports":
+        print(json.dumps(RootlesskitPorts(str(options.directory / "rk" / "api.sock")).published()))
     elif options.verb == "stage":
         print(staging.stage(options.source, options.parent))
     return 0

@@ -54,6 +54,7 @@ class NodeConfig(NamedTuple):
     images: list[str]
     labels: dict[str, str]
     metrics: bool
+    publishes: bool  # Services on this host; False where another node of the same host does
 
     @property
     def root(self) -> Path:

@@ -22,6 +22,9 @@ from usernetes_deploy.api import Api, client_context
 from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Context
+from usernetes_deploy.network.expose import Exposer, Place
+from usernetes_deploy.network.ports import RootlesskitPorts
+from usernetes_deploy.network.watch import Watch
 from usernetes_deploy.node import control, control_plane, kubelet, proxy, runtime
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, COPIED_UP, KUBERNETES, PKI, RUN, NodeConfig
 from usernetes_deploy.node.native import NativeStarter
@@ -95,6 +98,7 @@ class Supervisor:
             binaries=Path(self.config.bundle) / "bin",
             cni_conf=self.config.root / "cni",
             netns=str(self.netns),
+            api_outside=self.config.api_outside,
         )
 
     # the node -----------------------------------------------------------------------------------
@@ -145,6 +149,7 @@ class Supervisor:
             prepare=lambda: self._before_kubelet(containerd),
         )
         self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=self._wait_for_api)
+        threading.Thread(target=self._expose, name="expose", daemon=True).start()
         self._mark("started")
 
     def _prepare_mounts(self) -> None:
@@ -244,6 +249,29 @@ class Supervisor:
                 pause = min(pause * 1.15, 1.0)
         finally:
             api.close()
+
+    def _expose(self) -> None:
+        """Publish Services and hostPorts on the host for as long as the node lives."""
+        config = self.config
+        self._wait_for_api()
+        name = "admin" if config.control_plane else "kubelet-client"
+        context = client_context(f"{PKI}/ca.crt", f"{PKI}/{name}.crt", f"{PKI}/{name}.key")
+        changed = threading.Event()
+        pods = Watch(
+            config.api_outside, context, f"/api/v1/pods?fieldSelector=spec.nodeName={config.name}", changed.set
+        )
+        services = Watch(config.api_outside, context, "/api/v1/services", changed.set)
+        watched = [pods, services] if config.publishes else [pods]
+        exposer = Exposer(
+            Place(config.name, config.node_ip, config.publishes, config.control_plane),
+            RootlesskitPorts(str(self.netns.parent / "api.sock")),
+            Api(config.api_outside, context, timeout=10),
+            lambda: (list(services.objects.values()), list(pods.objects.values())),
+            changed,
+        )
+        for watch in watched:
+            watch.start()
+        exposer.run()
 
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
         self._wait_for_api()

@@ -9,7 +9,7 @@ from typing import Any
 from usernetes_deploy import manifests
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.identities import Identities
-from usernetes_deploy.network import backend_named
+from usernetes_deploy.network import backend_named, native
 from usernetes_deploy.network.base import Member, Networks
 from usernetes_deploy.network.keys import make_key_pair
 from usernetes_deploy.node.config import KUBERNETES, RUN, SCHEMA, NodeConfig
@@ -47,7 +47,11 @@ class MakeIdentities:
             for index, host in enumerate(up.hosts)
             if host.name in up.places
         ]
-        plans = backend_named(spec.network.backend).plan(members, networks)
+        backend = backend_named(spec.network.backend)
+        plans = backend.plan(members, networks)
+        addresses = {name: place.address for name, place in up.places.items()}
+        own_objects = [*native.manifests(addresses), *backend.objects(members, networks)]
+        publishing = set()
         first = up.places[hosts[0].name]
         outside = f"https://{first.address}:{first.api_port}"
         api_names = server_names(spec, networks, hosts[0].name, first.address)
@@ -63,6 +67,12 @@ class MakeIdentities:
                 files |= identities.control_plane_files(spec.name, inside, api_names, node_ip, metrics=spec.metrics)
                 files[str(RUN / "helper-image")] = busybox
                 files[str(RUN / "local-path.json")] = manifests.local_path_config(spec)
+            if backend.credential:
+                files[f"{KUBERNETES}/{backend.name}.conf"] = identities.credential(
+                    spec.name, inside, backend.credential
+                )
+            publishes = place.address not in publishing
+            publishing.add(place.address)
             up.nodes.append(
                 NodeConfig(
                     schema=SCHEMA,
@@ -87,7 +97,11 @@ class MakeIdentities:
                     outer=place.outer,
                     network=network_part(spec, dict(plan), keys[host.name].private.reveal()),
                     files=files,
-                    manifests=manifests.objects(spec, node_ip, dns_ip(spec), busybox) if control_plane else [],
+                    manifests=(
+                        [*manifests.objects(spec, node_ip, dns_ip(spec), busybox), *own_objects]
+                        if control_plane
+                        else []
+                    ),
                     durability=spec.durability,
                     system_cpus=spec.system_cpus,
                     cgroups=place.cgroups,
@@ -99,6 +113,7 @@ class MakeIdentities:
                     images=list(spec.images),
                     labels={"usernetes.dev/cluster": spec.name, **host.labels},
                     metrics=spec.metrics,
+                    publishes=publishes,
                 )
             )
         up.state.write_secret("kubeconfig", identities.administrator(spec.name, outside))

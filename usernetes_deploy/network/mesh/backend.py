@@ -45,6 +45,7 @@ class Mesh:
     """
 
     name = "mesh"
+    credential = ""
 
     def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
         """Return each node's part; its private key is added by `with_private_key`.
@@ -68,6 +69,10 @@ class Mesh:
             }
             for number, member in enumerate(members)
         ]
+
+    def objects(self, members: Sequence[Member], networks: Networks) -> list[dict[str, Any]]:  # noqa: ARG002
+        """Return nothing: the mesh asks nothing of the API."""
+        return []
 
     def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """Return what this node lacks: the helper, or /dev/net/tun."""

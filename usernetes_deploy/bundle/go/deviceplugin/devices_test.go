@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+)
+
+func TestRealDeviceFilesAreFound(t *testing.T) {
+	files, err := Resource{Paths: []string{"/dev/n?ll", "/dev/zero", "cdi:example.org/x=y"}}.files()
+	if err != nil || strings.Join(files, " ") != "/dev/null /dev/zero cdi:example.org/x=y" {
+		t.Errorf("got %v, %v", files, err)
+	}
+}
+
+func TestWhatIsNoDeviceFileIsNamed(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"/dev/nothing*": "matches nothing",
+		"/dev":          "is a directory",
+		"/etc/passwd":   "is a file, no device",
+		"/dev/[":        "syntax error",
+	} {
+		if _, err := (Resource{Paths: []string{pattern}}).files(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", pattern, err)
+		}
+	}
+}
+
+func TestBadResourcesAreNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		`[{"name": "A B", "paths": ["/dev/null"], "count": 1}]`: "[0].name",
+		`[{"name": "a", "paths": [], "count": 1}]`:              "[0].paths",
+		`[{"name": "a", "paths": ["/dev/null"]}]`:               "[0].count",
+		`[{"name": "a", "path": "/dev/null"}]`:                  "unknown field",
+		`nonsense`:                                              "invalid character",
+	} {
+		if _, err := read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}
+
+// kubelet takes registrations like the real one.
+type kubelet struct {
+	v1beta1.UnimplementedRegistrationServer
+	seen chan string
+}
+
+func (k *kubelet) Register(_ context.Context, request *v1beta1.RegisterRequest) (*v1beta1.Empty, error) {
+	k.seen <- request.ResourceName + " " + request.Endpoint
+	return &v1beta1.Empty{}, nil
+}
+
+func startKubelet(t *testing.T, folder string) (*kubelet, *grpc.Server) {
+	t.Helper()
+	listener, err := net.Listen("unix", filepath.Join(folder, "kubelet.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := &kubelet{seen: make(chan string, 4)}
+	server := grpc.NewServer()
+	v1beta1.RegisterRegistrationServer(server, one)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return one, server
+}
+
+func await(t *testing.T, seen <-chan string) string {
+	t.Helper()
+	select {
+	case got := <-seen:
+		return got
+	case <-time.After(5 * time.Second):
+		t.Fatal("nothing came")
+		return ""
+	}
+}
+
+func TestThePluginRegistersListsAndAllocates(t *testing.T) {
+	folder := t.TempDir()
+	registrar, _ := startKubelet(t, folder)
+	one := newPlugin(Resource{Name: "null", Paths: []string{"/dev/null", "cdi:example.org/x=y"}, Count: 2}, folder)
+	if err := one.ensure(); err != nil {
+		t.Fatal(err)
+	}
+	defer one.stop()
+	if got := await(t, registrar.seen); got != "usernetes.dev/null usernetes-null.sock" {
+		t.Errorf("got %s", got)
+	}
+	connection, err := grpc.NewClient("unix://"+filepath.Join(folder, "usernetes-null.sock"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	client := v1beta1.NewDevicePluginClient(connection)
+	stream, err := client.ListAndWatch(t.Context(), &v1beta1.Empty{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := stream.Recv(); err != nil || len(list.Devices) != 2 || list.Devices[0].Health != v1beta1.Healthy {
+		t.Errorf("got %v, %v", list, err)
+	}
+	answer, err := client.Allocate(t.Context(), &v1beta1.AllocateRequest{
+		ContainerRequests: []*v1beta1.ContainerAllocateRequest{{DevicesIds: []string{"null-0"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := answer.ContainerResponses[0]
+	if got.Devices[0].HostPath != "/dev/null" || got.CdiDevices[0].Name != "example.org/x=y" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestFilesThatVanishAreReported(t *testing.T) {
+	folder := t.TempDir()
+	startKubelet(t, folder)
+	link := filepath.Join(folder, "device")
+	if err := os.Symlink("/dev/null", link); err != nil {
+		t.Fatal(err)
+	}
+	one := newPlugin(Resource{Name: "a", Paths: []string{link}, Count: 1}, folder)
+	if err := one.ensure(); err != nil {
+		t.Fatal(err)
+	}
+	defer one.stop()
+	_, changed := one.state()
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.ensure(); err == nil || !strings.Contains(err.Error(), "matches nothing") {
+		t.Errorf("got %v", err)
+	}
+	<-changed
+	if devices, _ := one.state(); devices[0].Health != v1beta1.Unhealthy {
+		t.Errorf("got %v", devices)
+	}
+}
+
+func TestAKubeletThatStartsAnewIsNoticed(t *testing.T) {
+	folder := t.TempDir()
+	starts, err := kubeletStarts(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startKubelet(t, folder)
+	select {
+	case <-starts:
+	case <-time.After(5 * time.Second):
+		t.Fatal("not noticed")
+	}
+}
