@@ -44,7 +44,8 @@ _FIELDS = {
 class Target:
     """A host to be reached by SSH; "" and 0 leave the answer to ``~/.ssh/config``.
 
-    `name` becomes the Kubernetes node's name; `address` is what is given to ssh as the host.
+    `name` becomes the Kubernetes node's name; `address` is what is given to ssh as the host,
+    `options` what is given to ssh besides, such as ``("-o", "ProxyJump=login")``.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Target:
     identity_file: str = ""
     proxy_jump: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 def expand(text: str) -> list[str]:
@@ -97,7 +99,7 @@ def load(source: str) -> list[Target]:
     Raises `UsageError`: nothing listed, a host listed twice, an unknown field, a name Kubernetes would refuse.
 
     >>> load("hpc@n[1-2]:2222")[1]
-    Target(name='n2', address='n2', user='hpc', port=2222, identity_file='', proxy_jump='', labels={})
+    Target(name='n2', address='n2', user='hpc', port=2222, identity_file='', proxy_jump='', labels={}, options=())
     """
     path = Path(source).expanduser()
     try:
@@ -131,7 +133,7 @@ def targets(destinations: Iterable[str]) -> list[Target]:
         found = _DESTINATION.fullmatch(text)
         if _is_ipv6(text):
             made.append(Target(node_name(text), text))
-        elif found:
+        elif found and not text.startswith("-") and not (found["host"] or "").startswith("-"):
             address = found["six"] or found["host"]
             made.append(Target(node_name(address), address, found["user"] or "", int(found["port"] or 0)))
         else:
