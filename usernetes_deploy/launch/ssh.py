@@ -35,7 +35,7 @@ d=/var/tmp/usernetes-$(id -u)
 mkdir "$d" 2>/dev/null || [ -e "$d" ] || { mkdir "$d"; exit 1; }
 if [ -L "$d" ] || [ ! -d "$d" ] || [ ! -O "$d" ]; then echo "$d belongs to somebody else" >&2; exit 4; fi
 chmod 700 "$d"
-p=$d/program/$1
+p=$d/program/$2
 if [ "$(sha256sum 2>/dev/null < "$p/node.pyz")" = "$1  -" ]; then cat >/dev/null; else
   trap 'rm -f "$p/.node.$$"' EXIT; trap 'exit 1' HUP INT TERM
   mkdir -p "$p" && cat > "$p/.node.$$" || { cat >/dev/null; exit 1; }
@@ -137,7 +137,7 @@ class SshLauncher:
             return known
         content = self._program.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        done = self.run(host, ["sh", "-c", _PROGRAM, "sh", digest], stdin=content, timeout=PROGRAM_SECONDS)
+        done = self.run(host, ["sh", "-c", _PROGRAM, "sh", digest, digest[:16]], stdin=content, timeout=PROGRAM_SECONDS)
         if done.returncode == 3:
             remedy = f"ansible-playbook playbooks/prepare.yml --tags prerequisites -l {host.name}"
             raise HostNotFit([("there is no Python 3.9 or newer", remedy)], node=host.name)
