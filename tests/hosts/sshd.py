@@ -65,6 +65,7 @@ class SshHost:
         """Make the network namespace and start sshd in it."""
         if self.name not in _call("ip", "netns", "list").split():
             veth = f"v-{self.name}"
+            self._unplug()
             _call("ip", "netns", "add", self.name)
             _call("ip", "link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", self.name)
             _call("ip", "link", "set", veth, "master", BRIDGE, "up")
@@ -153,7 +154,13 @@ class SshHost:
         for pid in _call("ip", "netns", "pids", self.name).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
+        self._unplug()
         _call("ip", "netns", "del", self.name)
+
+    def _unplug(self) -> None:
+        # A namespace goes away when its last process has; its cable must not wait for that.
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _call("ip", "link", "del", f"v-{self.name}")
 
 
 def _name(pid: int) -> str:

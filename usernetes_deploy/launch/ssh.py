@@ -37,7 +37,7 @@ if [ -L "$d" ] || [ ! -d "$d" ] || [ ! -O "$d" ]; then echo "$d belongs to someb
 chmod 700 "$d"
 p=$d/program/$2
 if [ "$(sha256sum 2>/dev/null < "$p/node.pyz")" = "$1  -" ]; then cat >/dev/null; else
-  trap 'rm -f "$p/.node.$$"' EXIT; trap 'exit 1' HUP INT TERM
+  trap 'rm -f "$p/.node.$$"' EXIT; trap 'exit 1' HUP INT TERM PIPE
   mkdir -p "$p" && cat > "$p/.node.$$" || { cat >/dev/null; exit 1; }
   [ "$(sha256sum < "$p/.node.$$")" = "$1  -" ] || { echo "the node program came damaged" >&2; exit 1; }
   mv -f "$p/.node.$$" "$p/node.pyz" || exit 1
@@ -56,7 +56,7 @@ umask 077
 directory=$(dirname -- "$1")
 mkdir -p -- "$directory" || exit 1
 half=$(mktemp "$directory/.usernetes-XXXXXX") || exit 1
-trap 'rm -f -- "$half"' EXIT; trap 'exit 1' HUP INT TERM
+trap 'rm -f -- "$half"' EXIT; trap 'exit 1' HUP INT TERM PIPE
 cat > "$half" || exit 1
 size=$(wc -c < "$half")
 [ "$size" -eq "$4" ] || { echo "$size of $4 bytes came" >&2; exit 1; }
@@ -137,12 +137,13 @@ class SshLauncher:
             return known
         content = self._program.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        done = self.run(host, ["sh", "-c", _PROGRAM, "sh", digest, digest[:16]], stdin=content, timeout=PROGRAM_SECONDS)
+        argv, tried = ["sh", "-c", _PROGRAM, "sh", digest, digest[:16]], "put the node program in place"
+        done = self._execute(host, argv, iter([content]), PROGRAM_SECONDS, tried)
         if done.returncode == 3:
             remedy = f"ansible-playbook playbooks/prepare.yml --tags prerequisites -l {host.name}"
             raise HostNotFit([("there is no Python 3.9 or newer", remedy)], node=host.name)
         if done.returncode:
-            raise _failed(done, host, "put the node program in place")
+            raise _failed(done, host, tried)
         python, path = done.stdout.splitlines()
         self._programs[host.name] = (python, path)
         return self._programs[host.name]
@@ -163,12 +164,14 @@ class SshLauncher:
         stat = path.stat()
         digest, mode = self._digest(path), f"{stat.st_mode & 0o777:o}"
         ends = time.monotonic() + timeout
-        if self.run(host, ["sh", "-c", _HAVE, "sh", target, digest, mode], timeout=timeout).returncode == 0:
+        tried = f"copy {source} to {target}"
+        argv = ["sh", "-c", _HAVE, "sh", target, digest, mode]
+        if self._execute(host, argv, iter(()), timeout, tried).returncode == 0:
             return
         argv = ["sh", "-c", _RECEIVE, "sh", target, digest, mode, str(stat.st_size)]
-        done = self._execute(host, argv, _blocks(path), max(0.1, ends - time.monotonic()))
+        done = self._execute(host, argv, _blocks(path), max(0.1, ends - time.monotonic()), tried)
         if done.returncode:
-            raise _failed(done, host, f"copy {source} to {target}")
+            raise _failed(done, host, tried)
 
     def start(self, host: Host, argv: Sequence[str], *, stdin: bytes) -> Mapping[str, Any]:
         """Run the node program's ``start``, which makes itself independent of the connection; return what it prints.
@@ -193,11 +196,13 @@ class SshLauncher:
             connection.close()
         self._connector.close()
 
-    def _execute(self, host: Host, argv: Sequence[str], stdin: Iterator[bytes], timeout: float) -> Completed:
+    def _execute(
+        self, host: Host, argv: Sequence[str], stdin: Iterator[bytes], timeout: float, tried: str = ""
+    ) -> Completed:
         deadline = time.monotonic() + timeout
         transport = self._connections[host.name].open(deadline)
         with self._sessions[host.name]:
-            return execute(transport, argv, stdin, deadline=deadline, node=host.name, timeout=timeout)
+            return execute(transport, argv, stdin, deadline=deadline, node=host.name, timeout=timeout, tried=tried)
 
     def _digest(self, path: Path) -> str:
         """The sha256 of a file, computed once for all hosts."""

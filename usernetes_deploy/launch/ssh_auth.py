@@ -104,7 +104,8 @@ def _keys(route: Route, agent: paramiko.Agent, unusable: list[str]) -> Iterator[
         try:
             yield str(path), _load(str(path), path.stat().st_mtime_ns)
         except FileNotFoundError:
-            continue
+            if not path.name.startswith("id_"):  # ssh's defaults are looked for, not expected
+                unusable.append(f"{path} is not there")
         except _ProtectedError:
             if public is None or public not in offered:
                 unusable.append(f"{path} has a passphrase")

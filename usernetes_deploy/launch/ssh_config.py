@@ -45,6 +45,14 @@ class Route:
         return f"{self.user}@{self.hostname}{port}"
 
 
+class _Config(paramiko.SSHConfig):
+    """Leaves the tokens of ProxyCommand to us, who know the user and port in force, and what ``%%`` means."""
+
+    TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012
+        key: tokens for key, tokens in paramiko.SSHConfig.TOKENS_BY_CONFIG_KEY.items() if key != "proxycommand"
+    }
+
+
 def resolve(target: Target, config: Path | None = None) -> Route:
     """The route to `target`; `config` replaces ``~/.ssh/config``. Raises `UsageError` when the config is wrong.
 
@@ -61,12 +69,14 @@ def resolve(target: Target, config: Path | None = None) -> Route:
     user = one("user") or getpass.getuser()
     known = [*answers.get("userknownhostsfile", ["~/.ssh/known_hosts"]), *answers.get("globalknownhostsfile", [])]
     alias = one("hostkeyalias") or hostname
+    # Here and not as `ssh -i`, which leaves a file that is not there out without a word.
+    files = [target.identity_file, *answers.get("identityfile", DEFAULT_KEYS)]
     return Route(
         destination=target.address,
         hostname=hostname,
         port=port,
         user=user,
-        identity_files=tuple(Path(path).expanduser() for path in answers.get("identityfile", DEFAULT_KEYS)),
+        identity_files=tuple(dict.fromkeys(Path(path).expanduser() for path in files if path)),
         identities_only=one("identitiesonly") == "yes",
         use_agent=one("identityagent").lower() != "none",
         proxy_jump=tuple(hop.strip() for hop in one("proxyjump").split(",") if hop.strip()),
@@ -86,8 +96,6 @@ def _ask_ssh(target: Target, config: Path | None) -> dict[str, list[str]]:
         argv += ["-l", target.user]
     if target.port:
         argv += ["-p", str(target.port)]
-    if target.identity_file:
-        argv += ["-i", str(Path(target.identity_file).expanduser())]
     if target.proxy_jump:
         argv += ["-J", target.proxy_jump]
     argv += [*target.options, "--", target.address]
@@ -110,7 +118,7 @@ def _ask_ssh(target: Target, config: Path | None) -> dict[str, list[str]]:
 def _ask_paramiko(target: Target, config: Path | None) -> dict[str, list[str]]:
     path = config or Path("~/.ssh/config").expanduser()
     try:
-        parsed = paramiko.SSHConfig.from_path(path) if path.exists() else paramiko.SSHConfig()
+        parsed = _Config.from_path(path) if path.exists() else _Config()
         found: dict[str, Any] = dict(parsed.lookup(target.address))
     except (paramiko.SSHException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}", node=target.name, remedy=f"correct {path}") from None
@@ -120,8 +128,6 @@ def _ask_paramiko(target: Target, config: Path | None) -> dict[str, list[str]]:
         answers[key.strip().lower()] = [value.strip()]
     own = {"user": target.user, "port": str(target.port or ""), "proxyjump": target.proxy_jump}
     answers.update({key: [value] for key, value in own.items() if value})
-    if target.identity_file:
-        answers["identityfile"] = [target.identity_file, *answers.get("identityfile", [])]
     return answers
 
 

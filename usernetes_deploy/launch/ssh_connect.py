@@ -36,7 +36,8 @@ Connected = tuple[paramiko.Transport, "subprocess.Popen[bytes] | None"]
 class Connection:
     """A logged-in connection to one host; `transport` is None until `open` and after `close`."""
 
-    def __init__(self, connect: Callable[[float], Connected]) -> None:
+    def __init__(self, node: str, connect: Callable[[float], Connected]) -> None:
+        self.node = node
         self.transport: paramiko.Transport | None = None
         self._connect = connect
         self._proxy: subprocess.Popen[bytes] | None = None
@@ -44,12 +45,16 @@ class Connection:
 
     def open(self, deadline: float) -> paramiko.Transport:
         """The transport, connecting (again) when needed; `deadline` is a `time.monotonic` time."""
-        with self._lock:
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimedOut("still connecting", node=self.node, tried="connect")
+        try:
             if self.transport is not None and self.transport.is_active():
                 return self.transport
             self._drop()
             self.transport, self._proxy = self._connect(deadline)
             return self.transport
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """End the connection and the proxy command, if there is one."""
@@ -76,7 +81,7 @@ class Connector:
 
     def connection(self, target: Target) -> Connection:
         """A connection to `target`, not yet open."""
-        return Connection(lambda deadline: self.connect(target, deadline))
+        return Connection(target.name, lambda deadline: self.connect(target, deadline))
 
     def connect(
         self, target: Target, deadline: float, *, via: tuple[str, ...] = (), behind: tuple[str, ...] = ()
@@ -153,7 +158,7 @@ class Connector:
             if hops not in self._jumps:
                 # The first hop is reached as its own configuration says, a later one through those before it.
                 self._jumps[hops] = Connection(
-                    lambda deadline: self.connect(hop, deadline, via=hops[:-1], behind=behind)
+                    hop.name, lambda deadline: self.connect(hop, deadline, via=hops[:-1], behind=behind)
                 )
             return self._jumps[hops]
 

@@ -48,6 +48,12 @@ def command_line(argv: Sequence[str], seconds: float, mark: str) -> str:
     return f"""/bin/sh -c 'eval "$(printf %b "{coded}")"'"""
 
 
+def brief(argv: Sequence[str]) -> str:
+    """The command for an error's text: scripts are cut after their first words."""
+    words = (word.strip().split("\n")[0][:60] + " ..." if "\n" in word or len(word) > 200 else word for word in argv)
+    return shlex.join(words)
+
+
 def execute(
     transport: paramiko.Transport,
     argv: Sequence[str],
@@ -56,15 +62,17 @@ def execute(
     deadline: float,
     node: str,
     timeout: float,
+    tried: str = "",
 ) -> Completed:
-    """Run `argv` to its end. Raises `TimedOut` at `deadline` (`time.monotonic`), `UsernetesError` if the line is cut.
+    """Run `argv` to its end; `tried` names it in errors.
 
-    The exit code is negative when a signal ended the command, as with a process of our own.
+    Raises `TimedOut` at `deadline` (`time.monotonic`), `UsernetesError` if the line is cut. The exit code is negative
+    when a signal ended the command, as with a process of our own.
     """
     mark = f"usernetes-{secrets.token_hex(8)}"
-    shown = shlex.join(argv)
+    shown = tried or brief(argv)
     try:
-        channel = transport.open_session(timeout=max(0.1, deadline - time.monotonic()))
+        channel = _session(transport, deadline)
         with contextlib.closing(channel):
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             channel.exec_command(command_line(argv, timeout, mark))
@@ -89,46 +97,80 @@ def execute(
     )
 
 
+def _session(transport: paramiko.Transport, deadline: float) -> paramiko.Channel:
+    """A session; sshd refuses one too many (MaxSessions), and the last one may not have been cleared away yet."""
+    refusals = 0
+    while True:
+        try:
+            return transport.open_session(timeout=max(0.1, deadline - time.monotonic()))
+        except paramiko.ChannelException:
+            refusals += 1
+            if refusals == 20 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def _exchange(channel: paramiko.Channel, stdin: Iterable[bytes], deadline: float, mark: bytes) -> _Streams:
     """Feed and read until the far side is done; returns early, without an end mark, at the deadline."""
     streams = _Streams(bytearray(), bytearray())
     poller = select.poll()
     poller.register(channel.fileno(), select.POLLIN)
-    feed: Iterator[bytes] | None = _pieces(stdin)
-    piece = b""
+    feed = _Feed(stdin)
     quiet_since = 0.0
-    while time.monotonic() < deadline:
-        moved = False
-        while channel.recv_ready():
-            streams.stdout += channel.recv(1 << 20)
-            moved = True
-        while channel.recv_stderr_ready():
-            streams.stderr += channel.recv_stderr(1 << 20)
-            moved = True
-        if feed is not None and channel.send_ready():
-            piece = piece or next(feed, b"")
-            try:
-                if piece:
-                    piece = piece[channel.send(piece) :]
-                else:
-                    channel.shutdown_write()
-                    feed = None
-            except OSError:  # it does not read its stdin, and is free not to
-                feed = None
-            continue
-        if moved:
+    while (left := deadline - time.monotonic()) > 0:
+        if _read(channel, streams) or feed.push(channel):
             quiet_since = 0.0
             continue
-        if channel.eof_received or channel.closed:
-            streams.lost = channel.closed and not channel.exit_status_ready()
+        ended = channel.exit_status_ready()
+        if channel.closed or (channel.eof_received and ended):
+            streams.lost = channel.exit_status == -1
             break
-        if channel.exit_status_ready() and mark in streams.stderr[-len(mark) - 8 :]:
+        if channel.eof_received or (ended and mark in streams.stderr[-len(mark) - 8 :]):
             quiet_since = quiet_since or time.monotonic()
             if time.monotonic() - quiet_since > _QUIET_SECONDS:
                 break
-        wait = 0.005 if feed is not None else 0.1 if quiet_since else 1.0
-        poller.poll(1000 * max(0.0, min(wait, deadline - time.monotonic())))
+        if channel.eof_received:
+            # sshd counts the session as open until it has told the exit code.
+            channel.status_event.wait(min(left, _QUIET_SECONDS))
+        else:
+            wait = 1.0 if feed.done and not quiet_since else 0.1 if feed.done else 0.005
+            poller.poll(1000 * min(left, wait))
     return streams
+
+
+def _read(channel: paramiko.Channel, streams: _Streams) -> bool:
+    moved = False
+    while channel.recv_ready():
+        streams.stdout += channel.recv(1 << 20)
+        moved = True
+    while channel.recv_stderr_ready():
+        streams.stderr += channel.recv_stderr(1 << 20)
+        moved = True
+    return moved
+
+
+class _Feed:
+    """What is left for the far side's stdin."""
+
+    def __init__(self, stdin: Iterable[bytes]) -> None:
+        self.done = False
+        self._pieces = _pieces(stdin)
+        self._piece = b""
+
+    def push(self, channel: paramiko.Channel) -> bool:
+        """Send one piece, or the end, when there is room; whether something was done."""
+        if self.done or not channel.send_ready():
+            return False
+        self._piece = self._piece or next(self._pieces, b"")
+        try:
+            if self._piece:
+                self._piece = self._piece[channel.send(self._piece) :]
+            else:
+                channel.shutdown_write()
+                self.done = True
+        except OSError:  # it does not read its stdin, and is free not to
+            self.done = True
+        return True
 
 
 def _pieces(stdin: Iterable[bytes]) -> Iterator[bytes]:
