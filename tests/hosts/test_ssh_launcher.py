@@ -487,7 +487,14 @@ def test_a_copy_that_is_cut_leaves_no_half_file(make: Make, host: SshHost, tmp_p
     launcher = make()
     sh1 = launcher.hosts()[1]
     launcher.connect()
-    threading.Timer(1.0, host.stop).start()
+
+    def cut() -> None:
+        place = host.directory / "vartmp" / "cut"
+        while not any(path.stat().st_size > 1_000_000 for path in place.glob(".usernetes-*")):
+            time.sleep(0.01)
+        host.stop()
+
+    threading.Thread(target=cut).start()
     with pytest.raises(UsernetesError, match=r"sh1: copy .*big to /var/tmp/cut/big: the connection was lost"):
         launcher.send(sh1, big, "/var/tmp/cut/big")
     host.start()

@@ -137,11 +137,18 @@ class Connector:
         # "Host *" with a ProxyJump is meant for all but the jump host itself.
         if hops and _hop_target(hops[-1]).address != target.address:
             transport = self._jump(hops, (*behind, target.address)).open(deadline)
+            where = f"connect to {route.hostname}:{route.port} through {hops[-1]}"
             with reasons(target, route, deadline, through=hops[-1]):
                 left = max(0.1, deadline - time.monotonic())
-                return transport.open_channel(
-                    "direct-tcpip", (route.hostname, route.port), ("127.0.0.1", 0), timeout=left
-                ), None
+                try:
+                    end = (route.hostname, route.port)
+                    return transport.open_channel("direct-tcpip", end, ("127.0.0.1", 0), timeout=left), None
+                except paramiko.SSHException as error:
+                    if not transport.is_active() or time.monotonic() >= deadline:
+                        raise
+                    raise UsernetesError(
+                        "the jump host cannot reach it", node=target.name, tried=where, remedy="is it up?"
+                    ) from error
         if route.proxy_command:
             return _start_proxy(route.proxy_command)
         with reasons(target, route, deadline):
@@ -188,10 +195,6 @@ def reasons(target: Target, route: Route, deadline: float, *, through: str = "")
     except ConnectionRefusedError as error:
         raise UsernetesError(
             "nothing listens there (ECONNREFUSED)", node=target.name, tried=where, remedy="start sshd, or give its port"
-        ) from error
-    except paramiko.ChannelException as error:
-        raise UsernetesError(
-            f"the jump host cannot reach it ({error.text})", node=target.name, tried=where, remedy="is it up?"
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         if time.monotonic() >= deadline or "imeout" in str(error):

@@ -23,9 +23,12 @@ _QUIET_SECONDS = 0.5
 # The far side ends the command itself when we are gone: this much after our own deadline.
 _GRACE_SECONDS = 2
 
+# At last it reads the rest of its stdin: were it to end before our EOF is sent, paramiko could send that EOF after its
+# answer to the far side's CLOSE, and sshd ends the whole connection over a message for a closed channel.
 _SCRIPT = """printf '%s\\n' {mark}; printf '%s\\n' {mark} >&2
 if command -v timeout >/dev/null 2>&1; then timeout -k 2 {seconds} {command}; else {command}; fi
-printf '\\n%s %d\\n' {mark} $? >&2"""
+printf '\\n%s %d\\n' {mark} $? >&2
+cat >/dev/null"""
 
 _QUIET_SHELL = "make its ~/.bashrc or ~/.cshrc quick and quiet where the shell is not interactive"
 
@@ -103,9 +106,9 @@ def _session(transport: paramiko.Transport, deadline: float) -> paramiko.Channel
     while True:
         try:
             return transport.open_session(timeout=max(0.1, deadline - time.monotonic()))
-        except paramiko.ChannelException:
+        except paramiko.SSHException:
             refusals += 1
-            if refusals == 20 or time.monotonic() > deadline:
+            if refusals == 20 or time.monotonic() > deadline or not transport.is_active():
                 raise
             time.sleep(0.05)
 
@@ -116,22 +119,25 @@ def _exchange(channel: paramiko.Channel, stdin: Iterable[bytes], deadline: float
     poller = select.poll()
     poller.register(channel.fileno(), select.POLLIN)
     feed = _Feed(stdin)
+    done = False
     quiet_since = 0.0
     while (left := deadline - time.monotonic()) > 0:
-        if _read(channel, streams) or feed.push(channel):
+        if _read(channel, streams):
+            done = done or b"\n" + mark + b" " in streams.stderr
             quiet_since = 0.0
             continue
-        ended = channel.exit_status_ready()
-        if channel.closed or (channel.eof_received and ended):
+        if feed.push(channel, last=done):
+            continue
+        if channel.closed:
             streams.lost = channel.exit_status == -1
             break
-        if channel.eof_received or (ended and mark in streams.stderr[-len(mark) - 8 :]):
+        if done or channel.eof_received:
             quiet_since = quiet_since or time.monotonic()
             if time.monotonic() - quiet_since > _QUIET_SECONDS:
                 break
         if channel.eof_received:
-            # sshd counts the session as open until it has told the exit code.
-            channel.status_event.wait(min(left, _QUIET_SECONDS))
+            # The far side closes the channel next. Before that it counts as open there, and there may be only ten.
+            time.sleep(0.001)
         else:
             wait = 1.0 if feed.done and not quiet_since else 0.1 if feed.done else 0.005
             poller.poll(1000 * min(left, wait))
@@ -157,11 +163,11 @@ class _Feed:
         self._pieces = _pieces(stdin)
         self._piece = b""
 
-    def push(self, channel: paramiko.Channel) -> bool:
-        """Send one piece, or the end, when there is room; whether something was done."""
-        if self.done or not channel.send_ready():
+    def push(self, channel: paramiko.Channel, *, last: bool) -> bool:
+        """Send one piece, or the end, when there is room; whether something was done. `last`: nobody wants more."""
+        if self.done or not (last or channel.send_ready()):
             return False
-        self._piece = self._piece or next(self._pieces, b"")
+        self._piece = b"" if last else self._piece or next(self._pieces, b"")
         try:
             if self._piece:
                 self._piece = self._piece[channel.send(self._piece) :]
