@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import zipfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.sshd import UID, USER, SshHost, ssh_hosts, write_client_files
+from tests.hosts.sshd import UID, USER, SshHost, client_files, ssh_hosts
 from usernetes_deploy.errors import CommandFailed, HostNotFit, NodeFailures, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.launch.hostlist import Target, load
@@ -51,19 +50,20 @@ else:
 
 
 @pytest.fixture(scope="module")
-def bed() -> Iterator[tuple[Path, list[SshHost]]]:
-    with tempfile.TemporaryDirectory(dir="/var/lib", prefix="usernetes-ssh-") as directory:
-        path = Path(directory)
-        with zipfile.ZipFile(path / "node.pyz", "w") as archive:
-            archive.writestr("__main__.py", PROGRAM)
-        with ssh_hosts(3, path) as hosts:
-            yield path, hosts
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[SshHost]]]:
+    path = tmp_path_factory.mktemp("ssh")
+    with zipfile.ZipFile(path / "node.pyz", "w") as archive:
+        archive.writestr("__main__.py", PROGRAM)
+    with ssh_hosts(3) as hosts:
+        for host in hosts:
+            host.start()
+        yield path, hosts
 
 
 @pytest.fixture
 def make(bed: tuple[Path, list[SshHost]]) -> Iterator[Make]:
     path, hosts = bed
-    write_client_files(path, hosts)
+    client_files(path, hosts)
     made: list[SshLauncher] = []
 
     class Here(SshLauncher):
@@ -78,18 +78,15 @@ def make(bed: tuple[Path, list[SshHost]]) -> Iterator[Make]:
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """The user's home, whose start-up files are put back afterwards."""
-    path = Path(f"/home/{USER}")
+def home(bed: tuple[Path, list[SshHost]]) -> Iterator[Path]:
+    """The user's home on the first host, whose start-up files and login shell are put back afterwards."""
+    first = bed[1][0]
+    path = first.own / "home"
     saved = path / ".bashrc"
-    before = saved.read_bytes() if saved.exists() else None
+    before = saved.read_bytes()
     yield path
-    (path / ".cshrc").unlink(missing_ok=True)
-    subprocess.run(["usermod", "-s", "/bin/bash", USER], check=True)
-    if before is None:
-        saved.unlink(missing_ok=True)
-    else:
-        saved.write_bytes(before)
+    first.inside("usermod", "-s", "/bin/bash", USER)
+    saved.write_bytes(before)
 
 
 @pytest.fixture
@@ -109,10 +106,12 @@ def test_all_hosts_answer_side_by_side_in_their_order(make: Make) -> None:
 
 
 @pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh", "/bin/tcsh"])
-def test_every_argument_arrives_unharmed_through_any_login_shell(make: Make, home: Path, shell: str) -> None:
+def test_every_argument_arrives_unharmed_through_any_login_shell(
+    make: Make, bed: tuple[Path, list[SshHost]], home: Path, shell: str
+) -> None:
     if not Path(shell).exists():
         pytest.skip(f"{shell} is not installed")
-    subprocess.run(["usermod", "-s", shell, USER], check=True)
+    bed[1][0].inside("usermod", "-s", shell, USER)
     words = ["a b", "", "'\"`$HOME`", "$(id)", "!x", "new\nline\n", "ümläut", "\\n%s\\", "*", "~", "-n", "{a,b}"]
     show = "import json,sys; print(json.dumps(sys.argv[1:])); sys.exit(9)"
     launcher = make()
@@ -137,8 +136,10 @@ def test_a_login_shell_that_is_too_slow_is_named_as_the_reason(make: Make, home:
     assert launcher.run(sh0, ["true"], timeout=10).returncode == 0
 
 
-def test_an_account_without_a_shell_is_told_from_a_failing_command(make: Make, home: Path) -> None:
-    subprocess.run(["usermod", "-s", "/usr/sbin/nologin", USER], check=True)
+def test_an_account_without_a_shell_is_told_from_a_failing_command(
+    make: Make, bed: tuple[Path, list[SshHost]], home: Path
+) -> None:
+    bed[1][0].inside("usermod", "-s", "/usr/sbin/nologin", USER)
     launcher = make()
     with pytest.raises(UsernetesError, match=r"sh0: true: the login shell did not run it; it said: This account is"):
         launcher.run(launcher.hosts()[0], ["true"])
@@ -179,6 +180,32 @@ def test_a_command_past_its_time_ends_here_and_there(make: Make) -> None:
     while launcher.run(launcher.hosts()[0], ["pgrep", "-f", "sleep 74.7[4]"]).returncode == 0:
         assert time.monotonic() < ends, "it still runs over there"
         time.sleep(0.2)
+
+
+def test_a_command_can_be_watched_and_ends_when_the_watcher_goes(make: Make, home: Path) -> None:
+    (home / ".bashrc").write_text("echo Welcome; echo quota >&2\n")
+    launcher = make()
+    state = json.dumps(launcher.to_state())
+    code = (
+        "import json, sys; from pathlib import Path; from usernetes_deploy.launch.ssh import SshLauncher\n"
+        "launcher = SshLauncher.from_state(json.loads(sys.argv[1]), Path('node.pyz'))\n"
+        "sys.exit(launcher.stream(launcher.hosts()[0], sys.argv[2:]))"
+    )
+    argv = [sys.executable, "-c", code, state]
+    done = subprocess.run(
+        [*argv, "sh", "-c", "echo out; echo err >&2; exit 3"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 3)
+    with subprocess.Popen(
+        [*argv, "sh", "-c", "echo on; exec sleep 75.75"], stdout=subprocess.PIPE, text=True
+    ) as viewer:
+        assert viewer.stdout is not None
+        assert viewer.stdout.readline() == "on\n"
+        viewer.kill()
+    ends = time.monotonic() + 5
+    while launcher.run(launcher.hosts()[0], ["pgrep", "-f", "sleep 75.7[5]"]).returncode == 0:
+        assert time.monotonic() < ends, "it still runs over there"
+        time.sleep(0.1)
 
 
 def test_thirty_calls_to_one_host_keep_within_its_sessions(make: Make) -> None:
@@ -230,7 +257,7 @@ def test_the_node_program_is_put_once_per_content_into_a_private_directory(
 
 
 def test_a_directory_made_by_somebody_else_is_not_used(make: Make, bed: tuple[Path, list[SshHost]]) -> None:
-    own = bed[1][2].directory / "vartmp" / f"usernetes-{UID}"
+    own = bed[1][2].own / "var-tmp" / f"usernetes-{UID}"
     subprocess.run(["rm", "-rf", str(own)], check=True)
     own.mkdir(mode=0o777)
     own.chmod(0o777)
@@ -310,9 +337,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(
     make: Make, bed: tuple[Path, list[SshHost]], tmp_path: Path
 ) -> None:
     host = bed[1][2]
-    assert host.daemon is not None
-    inside = ["nsenter", "-t", str(host.daemon.pid), "-m"]
-    subprocess.run([*inside, "mount", "-t", "tmpfs", "-o", "size=64k,mode=1777", "none", "/var/tmp"], check=True)
+    host.inside("mount", "-t", "tmpfs", "-o", "size=64k,mode=1777", "none", "/var/tmp")
     try:
         launcher = make()
         sh2 = launcher.hosts()[2]
@@ -325,7 +350,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(
         with pytest.raises(UsernetesError, match=r"sh2: put the node program .*No space left on device\n  fix: make"):
             launcher.node_program(sh2)
     finally:
-        subprocess.run([*inside, "umount", "-l", "/var/tmp"], check=True)
+        host.inside("umount", "-l", "/var/tmp")
 
 
 def test_a_dead_host_is_named_and_does_not_hold_the_others(make: Make, host: SshHost) -> None:
@@ -347,7 +372,7 @@ def test_every_host_that_cannot_be_reached_is_listed_with_its_reason(make: Make,
         launcher.connect(deadline=8)
     text = str(caught.value)
     assert "sh1: connect to 10.74.0.11:22: nothing listens there (ECONNREFUSED)\n    fix: start sshd" in text
-    assert "no-such-host.invalid: connect to no-such-host.invalid:22: the name is not known" in text
+    assert "no-such-host: connect to no-such-host.invalid:22: the name is not known" in text
     assert "sh0:" not in text
 
 
@@ -489,7 +514,7 @@ def test_a_copy_that_is_cut_leaves_no_half_file(make: Make, host: SshHost, tmp_p
     launcher.connect()
 
     def cut() -> None:
-        place = host.directory / "vartmp" / "cut"
+        place = host.own / "var-tmp" / "cut"
         while not any(path.stat().st_size > 1_000_000 for path in place.glob(".usernetes-*")):
             time.sleep(0.01)
         host.stop()

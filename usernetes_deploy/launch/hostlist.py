@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import itertools
 import math
@@ -157,7 +158,10 @@ def node_name(host: str) -> str:
 
 
 def checked(hosts: Sequence[Target], source: str) -> list[Target]:
-    """`hosts` as they are, or `UsageError`: an empty list, and every host that is listed twice."""
+    """`hosts` with names for nodes, or `UsageError`: an empty list, and every host that is listed twice.
+
+    A node is called after the first part of its host's name where that tells the hosts apart, else after all of it.
+    """
     if not hosts:
         raise UsageError(f"{source} names no host")
     seen: dict[str, int] = {}
@@ -166,7 +170,14 @@ def checked(hosts: Sequence[Target], source: str) -> list[Target]:
     twice = [f"{name} ({count} times)" for name, count in seen.items() if count > 1]
     if twice:
         raise UsageError(f"{source} names a host more than once: {', '.join(twice)}")
-    return list(hosts)
+    short = [host.name if _is_address(host.name) else host.name.partition(".")[0] for host in hosts]
+    unique = len(set(short)) == len(short)
+    names = [name.replace(".", "-") for name in (short if unique else seen)]
+    return [dataclasses.replace(host, name=name) for host, name in zip(hosts, names, strict=True)]
+
+
+def _is_address(name: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+){3}", name) is not None
 
 
 def _split(text: str) -> list[str]:

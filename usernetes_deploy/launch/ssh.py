@@ -21,7 +21,7 @@ from usernetes_deploy.errors import CommandFailed, HostNotFit, UsernetesError
 from usernetes_deploy.launch.base import Completed, Host, on_all
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.ssh_connect import Connection, Connector
-from usernetes_deploy.launch.ssh_exec import execute
+from usernetes_deploy.launch.ssh_exec import attach, execute
 
 START_SECONDS = 60.0
 PROGRAM_SECONDS = 60.0
@@ -155,6 +155,12 @@ class SshLauncher:
         """
         return self._execute(host, argv, iter([stdin] if stdin else []), timeout)
 
+    def stream(self, host: Host, argv: Sequence[str]) -> int:
+        """Run `argv` on `host` with our own stdout and stderr until it ends or we do; returns its exit code."""
+        transport = self._connections[host.name].open(time.monotonic() + START_SECONDS)
+        with self._sessions[host.name]:
+            return attach(transport, argv, node=host.name)
+
     def send(self, host: Host, source: PurePath, target: str, *, timeout: float = 600) -> None:
         """Copy the file `source` to the path `target`: whole, checked (size and sha256), or not at all.
 
@@ -174,19 +180,19 @@ class SshLauncher:
             raise _failed(done, host, tried)
 
     def start(self, host: Host, argv: Sequence[str], *, stdin: bytes) -> Mapping[str, Any]:
-        """Run the node program's ``start``, which makes itself independent of the connection; return what it prints.
+        """Start a node: the node program's ``run`` becomes ``start``, which goes its own way before it returns.
 
-        >>> launcher.start(host, [*launcher.node_program(host), "start"], stdin=blob)
-        {'pid': 4121, 'start_time': 8123456}
+        Whatever happens to the connection afterwards does not matter to the node. Returns the handle it prints, if any.
         """
-        done = self.run(host, argv, stdin=stdin, timeout=START_SECONDS).check(host.name)
-        lines = done.stdout.strip().splitlines() or [""]
+        detached = [*argv[:-1], "start"] if argv[-1] == "run" else argv
+        done = self.run(host, detached, stdin=stdin, timeout=START_SECONDS).check(host.name)
+        lines = done.stdout.strip().splitlines() or ["{}"]
         try:
             handle = json.loads(lines[-1])
         except ValueError:
             handle = None
         if not isinstance(handle, dict):
-            raise CommandFailed(argv, 0, f"no handle in its answer: {lines[-1]!r}", node=host.name)
+            raise CommandFailed(detached, 0, f"no handle in its answer: {lines[-1]!r}", node=host.name)
         return handle
 
     def close(self) -> None:

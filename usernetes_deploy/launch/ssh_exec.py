@@ -8,9 +8,9 @@ import secrets
 import select
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import paramiko
 
@@ -22,6 +22,7 @@ _CHUNK = 32_768
 _QUIET_SECONDS = 0.5
 # The far side ends the command itself when we are gone: this much after our own deadline.
 _GRACE_SECONDS = 2
+_FOREVER_SECONDS = 365 * 24 * 3600.0
 
 # At last it reads the rest of its stdin: were it to end before our EOF is sent, paramiko could send that EOF after its
 # answer to the far side's CLOSE, and sshd ends the whole connection over a message for a closed channel.
@@ -30,22 +31,71 @@ if command -v timeout >/dev/null 2>&1; then timeout -k 2 {seconds} {command}; el
 printf '\\n%s %d\\n' {mark} $? >&2
 cat >/dev/null"""
 
+# For as long as our side keeps its stdin open: `logs --follow` has no end of its own, and must not outlive its reader.
+_ATTACHED = """printf '%s\\n' {mark}; printf '%s\\n' {mark} >&2
+exec 3<&0
+{command} </dev/null 3<&- & child=$!
+{{ cat <&3 >/dev/null; kill $child; }} 2>/dev/null & watch=$!
+wait $child; printf '\\n%s %d\\n' {mark} $? >&2
+cat <&3 >/dev/null; wait $watch"""
+
 _QUIET_SHELL = "make its ~/.bashrc or ~/.cshrc quick and quiet where the shell is not interactive"
 
 
-@dataclass
 class _Streams:
-    stdout: bytearray
-    stderr: bytearray
-    lost: bool = False
+    """What has come so far; `lost`: the channel ended without an exit code."""
+
+    def __init__(self) -> None:
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.lost = False
+
+    def flush(self) -> None:
+        """Called whenever something came."""
 
 
-def command_line(argv: Sequence[str], seconds: float, mark: str) -> str:
+class _Printed(_Streams):
+    """Passes on what comes, without the login shell's words before the mark and the exit code after it."""
+
+    def __init__(self, mark: str) -> None:
+        super().__init__()
+        self.returncode: int | None = None
+        self._start = f"{mark}\n".encode()
+        self._end = f"\n{mark} ".encode()
+        self._begun = {"stdout": False, "stderr": False}
+
+    def flush(self) -> None:
+        """Print what is certain to be the command's."""
+        for name, stream, ours in (("stdout", self.stdout, sys.stdout), ("stderr", self.stderr, sys.stderr)):
+            if not self._begun[name]:
+                _, mark, rest = bytes(stream).partition(self._start)
+                self._begun[name] = bool(mark)
+                if not mark:
+                    continue
+                stream[:] = rest
+            said, ended, code = bytes(stream).partition(self._end) if ours is sys.stderr else (bytes(stream), b"", b"")
+            if ended and code.endswith(b"\n"):
+                self.returncode = _returncode(int(code.split()[0]))
+            elif not ended and ours is sys.stderr:
+                # The last bytes may be the beginning of the end.
+                keep = max(size for size in range(len(self._end)) if said.endswith(self._end[:size]))
+                said, code = said[: len(said) - keep], said[len(said) - keep :]
+            ours.write(said.decode(errors="replace"))
+            ours.flush()
+            stream[:] = ended + code
+
+
+def command_line(argv: Sequence[str], seconds: float | None, mark: str) -> str:
     """`argv` as one line that sh, csh and fish alike pass to ``/bin/sh`` unharmed.
 
     Login shells differ in quotes, ``!`` and newlines, so all but the harmless characters travel as octal numbers.
+    Without `seconds` it runs until the far side's stdin ends.
     """
-    script = _SCRIPT.format(mark=mark, command=shlex.join(argv), seconds=math.ceil(seconds) + _GRACE_SECONDS)
+    command = shlex.join(argv)
+    if seconds is None:
+        script = _ATTACHED.format(mark=mark, command=command)
+    else:
+        script = _SCRIPT.format(mark=mark, command=command, seconds=math.ceil(seconds) + _GRACE_SECONDS)
     harmless = set(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-./:=,+@;&|<>()[]{}#*?~^")
     coded = "".join(chr(byte) if byte in harmless else f"\\0{byte:03o}" for byte in script.encode())
     return f"""/bin/sh -c 'eval "$(printf %b "{coded}")"'"""
@@ -74,12 +124,13 @@ def execute(
     """
     mark = f"usernetes-{secrets.token_hex(8)}"
     shown = tried or brief(argv)
+    streams = _Streams()
     try:
         channel = _session(transport, deadline)
         with contextlib.closing(channel):
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             channel.exec_command(command_line(argv, timeout, mark))
-            streams = _exchange(channel, stdin, deadline, mark.encode())
+            _exchange(channel, stdin, deadline, mark.encode(), streams)
     except (paramiko.SSHException, EOFError, OSError) as error:
         if time.monotonic() >= deadline:
             raise TimedOut(f"no answer after {timeout:g} s", node=node, tried=shown) from error
@@ -100,6 +151,22 @@ def execute(
     )
 
 
+def attach(transport: paramiko.Transport, argv: Sequence[str], *, node: str) -> int:
+    """Run `argv` with our own stdout and stderr until it ends or we do; returns its exit code."""
+    mark = f"usernetes-{secrets.token_hex(8)}"
+    deadline = time.monotonic() + _FOREVER_SECONDS
+    streams = _Printed(mark)
+    try:
+        with contextlib.closing(_session(transport, deadline)) as channel:
+            channel.exec_command(command_line(argv, None, mark))
+            _exchange(channel, None, deadline, mark.encode(), streams)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise _lost(node, brief(argv), str(error)) from error
+    if streams.returncode is None:
+        raise _lost(node, brief(argv), "")
+    return streams.returncode
+
+
 def _session(transport: paramiko.Transport, deadline: float) -> paramiko.Channel:
     """A session; sshd refuses one too many (MaxSessions), and the last one may not have been cleared away yet."""
     refusals = 0
@@ -113,9 +180,13 @@ def _session(transport: paramiko.Transport, deadline: float) -> paramiko.Channel
             time.sleep(0.05)
 
 
-def _exchange(channel: paramiko.Channel, stdin: Iterable[bytes], deadline: float, mark: bytes) -> _Streams:
-    """Feed and read until the far side is done; returns early, without an end mark, at the deadline."""
-    streams = _Streams(bytearray(), bytearray())
+def _exchange(
+    channel: paramiko.Channel, stdin: Iterable[bytes] | None, deadline: float, mark: bytes, streams: _Streams
+) -> None:
+    """Feed and read until the far side is done; returns early, without an end mark, at the deadline.
+
+    Without `stdin` the far side's stays open until it is done.
+    """
     poller = select.poll()
     poller.register(channel.fileno(), select.POLLIN)
     feed = _Feed(stdin)
@@ -124,6 +195,7 @@ def _exchange(channel: paramiko.Channel, stdin: Iterable[bytes], deadline: float
     while (left := deadline - time.monotonic()) > 0:
         if _read(channel, streams):
             done = done or b"\n" + mark + b" " in streams.stderr
+            streams.flush()
             quiet_since = 0.0
             continue
         if feed.push(channel, last=done):
@@ -139,9 +211,8 @@ def _exchange(channel: paramiko.Channel, stdin: Iterable[bytes], deadline: float
             # The far side closes the channel next. Before that it counts as open there, and there may be only ten.
             time.sleep(0.001)
         else:
-            wait = 1.0 if feed.done and not quiet_since else 0.1 if feed.done else 0.005
+            wait = 1.0 if feed.waits and not quiet_since else 0.1 if feed.waits else 0.005
             poller.poll(1000 * min(left, wait))
-    return streams
 
 
 def _read(channel: paramiko.Channel, streams: _Streams) -> bool:
@@ -158,14 +229,20 @@ def _read(channel: paramiko.Channel, streams: _Streams) -> bool:
 class _Feed:
     """What is left for the far side's stdin."""
 
-    def __init__(self, stdin: Iterable[bytes]) -> None:
+    def __init__(self, stdin: Iterable[bytes] | None) -> None:
         self.done = False
-        self._pieces = _pieces(stdin)
+        self._endless = stdin is None
+        self._pieces = _pieces(stdin or ())
         self._piece = b""
+
+    @property
+    def waits(self) -> bool:
+        """Nothing is to be sent now."""
+        return self.done or self._endless
 
     def push(self, channel: paramiko.Channel, *, last: bool) -> bool:
         """Send one piece, or the end, when there is room; whether something was done. `last`: nobody wants more."""
-        if self.done or not (last or channel.send_ready()):
+        if self.done or not (last or (channel.send_ready() and not self._endless)):
             return False
         self._piece = b"" if last else self._piece or next(self._pieces, b"")
         try:
