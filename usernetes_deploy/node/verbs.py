@@ -55,7 +55,8 @@ def _redirect(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor, target in ((null, 0), (file, 1), (file, 2)):
         os.dup2(descriptor, target)
-        os.close(descriptor)
+    os.close(null)
+    os.close(file)
 
 
 def status(directory: Path) -> dict[str, Any]:
