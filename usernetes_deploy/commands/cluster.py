@@ -24,7 +24,7 @@ from usernetes_deploy.commands.common import (
 )
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import BundleError, NodeFailures, UsageError
-from usernetes_deploy.launchers import launcher_for
+from usernetes_deploy.launchers import launcher_for, ssh_targets
 from usernetes_deploy.phase import run
 from usernetes_deploy.state import ClusterState, clusters
 
@@ -33,6 +33,9 @@ SPEC_HELP = {
     "cluster": "name of the new cluster (default: default)",
     "nodes": "how many nodes",
     "launcher": "local, flux or ssh",
+    "hosts": "hosts to reach by SSH: a list as node[01-16], a file, or an Ansible inventory (implies --launcher ssh)",
+    "limit": "which hosts of an Ansible inventory, as workers:!node07",
+    "accept-new": "trust SSH host keys that were never seen before (a changed one is always refused)",
     "interface": "host interface, by name or by a CIDR it has an address in",
     "bundle": "digest or folder of the bundle",
     "set": "any other field of the spec, as network.mtu=1400; may be given again",
@@ -48,7 +51,14 @@ def spec_from(file: str | None, cluster: str | None, flags: dict[str, Any], assi
         if not equals:
             raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
         values[path] = spec.parse_value(text)
-    return spec.load(spec.merge(document, {"name": cluster, **values}), file or "the command line")
+    limit = values.pop("limit", None) or ""
+    if values.get("hosts"):
+        values["hosts"] = [values["hosts"]]
+        values["launcher"] = values.get("launcher") or "ssh"
+    document = spec.merge(document, {"name": cluster, **values})
+    if document.get("launcher") == "ssh" and "nodes" not in document:
+        document["nodes"] = max(1, len(ssh_targets(spec.load(document).hosts, limit)))
+    return spec.load(document, file or "the command line")
 
 
 @task(
@@ -68,6 +78,9 @@ def up(
     nodes: int | None = None,
     min_nodes: int | None = None,
     launcher: str | None = None,
+    hosts: str | None = None,
+    limit: str | None = None,
+    accept_new: bool = False,
     interface: str | None = None,
     durability: str | None = None,
     bundle: str | None = None,
@@ -81,9 +94,12 @@ def up(
 
       usernetes up --nodes 3
       usernetes up --cluster demo --nodes 2 --durability memory
+      usernetes up --hosts node[01-04] --accept-new
       usernetes up --file cluster.yaml --set network.mtu=1400
     """
     flags = {
+        "hosts": hosts,
+        "limit": limit,
         "nodes": number("nodes", nodes),
         "minNodes": number("min-nodes", min_nodes),
         "launcher": launcher,
@@ -94,13 +110,16 @@ def up(
     wanted = spec_from(file, cluster, flags, set or [])
     context = BringUp(
         spec=wanted,
-        launcher=launcher_for(wanted, node_program()),
+        launcher=launcher_for(wanted, node_program(), limit=limit or "", accept_new=accept_new),
         state=ClusterState(roots(), wanted.name),
         found_bundle=located(wanted.bundle),
         report=report(quiet=quiet),
         wait=wait,
     )
-    print(bringup.up(context))
+    try:
+        print(bringup.up(context))
+    finally:
+        context.launcher.close()
 
 
 @task(
@@ -129,6 +148,9 @@ def check(
     cluster: str | None = None,
     nodes: int | None = None,
     launcher: str | None = None,
+    hosts: str | None = None,
+    limit: str | None = None,
+    accept_new: bool = False,
     interface: str | None = None,
     bundle: str | None = None,  # noqa: ARG001  the flags are those of `up`
     set: list[str] | None = None,  # noqa: A002
@@ -141,11 +163,17 @@ def check(
       usernetes check
       usernetes check --file cluster.yaml --json
     """
-    flags = {"nodes": number("nodes", nodes), "launcher": launcher, "network.interface": interface}
+    flags = {
+        "nodes": number("nodes", nodes),
+        "launcher": launcher,
+        "hosts": hosts,
+        "limit": limit,
+        "network.interface": interface,
+    }
     wanted = spec_from(file, cluster, flags, set or [])
     context = BringUp(
         spec=wanted,
-        launcher=launcher_for(wanted, node_program()),
+        launcher=launcher_for(wanted, node_program(), limit=limit or "", accept_new=accept_new),
         state=ClusterState(roots(), wanted.name),
         found_bundle=None,
         report=report(quiet=json),

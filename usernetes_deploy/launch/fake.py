@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import random
 import shlex
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +112,13 @@ class FakeLauncher:
             return Completed(argv, behaviour.returncode, "", behaviour.stderr)
         answer = next((self._answers[word] for word in argv if word in self._answers), None)
         return answer(host, argv, stdin) if answer else Completed(argv, 0, "", "")
+
+    def stream(self, host: Host, argv: Sequence[str]) -> int:
+        """Print what `run` answers."""
+        done = self.run(host, argv)
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+        return done.returncode
 
     def send(self, host: Host, source: PurePath, target: str, *, timeout: float = 600) -> None:
         """Remember that `target` is there; nothing is copied."""

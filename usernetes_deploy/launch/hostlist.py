@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import itertools
 import math
@@ -44,7 +45,8 @@ _FIELDS = {
 class Target:
     """A host to be reached by SSH; "" and 0 leave the answer to ``~/.ssh/config``.
 
-    `name` becomes the Kubernetes node's name; `address` is what is given to ssh as the host.
+    `name` becomes the Kubernetes node's name; `address` is what is given to ssh as the host,
+    `options` what is given to ssh besides, such as ``("-o", "ProxyJump=login")``.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Target:
     identity_file: str = ""
     proxy_jump: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 def expand(text: str) -> list[str]:
@@ -97,7 +100,7 @@ def load(source: str) -> list[Target]:
     Raises `UsageError`: nothing listed, a host listed twice, an unknown field, a name Kubernetes would refuse.
 
     >>> load("hpc@n[1-2]:2222")[1]
-    Target(name='n2', address='n2', user='hpc', port=2222, identity_file='', proxy_jump='', labels={})
+    Target(name='n2', address='n2', user='hpc', port=2222, identity_file='', proxy_jump='', labels={}, options=())
     """
     path = Path(source).expanduser()
     try:
@@ -131,7 +134,7 @@ def targets(destinations: Iterable[str]) -> list[Target]:
         found = _DESTINATION.fullmatch(text)
         if _is_ipv6(text):
             made.append(Target(node_name(text), text))
-        elif found:
+        elif found and not text.startswith("-") and not (found["host"] or "").startswith("-"):
             address = found["six"] or found["host"]
             made.append(Target(node_name(address), address, found["user"] or "", int(found["port"] or 0)))
         else:
@@ -155,7 +158,10 @@ def node_name(host: str) -> str:
 
 
 def checked(hosts: Sequence[Target], source: str) -> list[Target]:
-    """`hosts` as they are, or `UsageError`: an empty list, and every host that is listed twice."""
+    """`hosts` with names for nodes, or `UsageError`: an empty list, and every host that is listed twice.
+
+    A node is called after the first part of its host's name where that tells the hosts apart, else after all of it.
+    """
     if not hosts:
         raise UsageError(f"{source} names no host")
     seen: dict[str, int] = {}
@@ -164,7 +170,14 @@ def checked(hosts: Sequence[Target], source: str) -> list[Target]:
     twice = [f"{name} ({count} times)" for name, count in seen.items() if count > 1]
     if twice:
         raise UsageError(f"{source} names a host more than once: {', '.join(twice)}")
-    return list(hosts)
+    short = [host.name if _is_address(host.name) else host.name.partition(".")[0] for host in hosts]
+    unique = len(set(short)) == len(short)
+    names = [name.replace(".", "-") for name in (short if unique else seen)]
+    return [dataclasses.replace(host, name=name) for host, name in zip(hosts, names, strict=True)]
+
+
+def _is_address(name: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+){3}", name) is not None
 
 
 def _split(text: str) -> list[str]:

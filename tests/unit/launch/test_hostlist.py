@@ -84,8 +84,20 @@ def test_a_comma_list_is_read_with_user_and_port() -> None:
     assert load("hpc@n[1-2]:2222,10.0.0.9") == [
         Target("n1", "n1", "hpc", 2222),
         Target("n2", "n2", "hpc", 2222),
-        Target("10.0.0.9", "10.0.0.9"),
+        Target("10-0-0-9", "10.0.0.9"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "names"),
+    [
+        ("n1.site.org,n2.site.org", ["n1", "n2"]),
+        ("n1.a.org,n1.b.org", ["n1-a-org", "n1-b-org"]),
+        ("10.0.0.1,10.0.0.2", ["10-0-0-1", "10-0-0-2"]),
+    ],
+)
+def test_nodes_are_called_after_their_hosts_as_shortly_as_possible(hosts: str, names: list[str]) -> None:
+    assert [target.name for target in load(hosts)] == names
 
 
 def test_ipv6_addresses_are_destinations_too() -> None:
