@@ -200,11 +200,12 @@ class FluxLauncher:
             raise CommandFailed(["flux", "archive", "extract", target], done.returncode, done.stderr, node=host.name)
 
     def start(self, host: Host, argv: Sequence[str], *, stdin: bytes) -> Mapping[str, Any]:
-        """Start `argv` as a child of the host's broker, to live until it ends or the broker does.
+        """Start `argv` (the node program's ``run``) as a child of the host's broker; it ends when the broker does.
 
-        `argv` must end with its parent (``run --die-with-parent``): a broker that is killed cannot end its children.
+        ``--die-with-parent`` is added, for a broker that is killed cannot end its children.
         Returns ``{"rank": 1, "pid": 4121}``.
         """
+        argv = [*argv, "--die-with-parent"]
         if self._background is None:
             self._background = self.instance.version() >= _BACKGROUND_SINCE
         if not self._background:
