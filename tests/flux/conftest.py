@@ -13,16 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.flux.instance import Instance, find_flux
-from tests.flux.machines import (
-    LOGIN,
-    NETWORK,
-    UID,
-    make_machine,
-    make_network,
-    make_user,
-    remove_network,
-    start_sshd,
-)
+from tests.flux.machines import PREFIX, UID, make_user, testhosts
 
 MEMBERS = 3
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if find_flux() is None:
         missing = "no flux in PATH or /opt/flux"
     elif os.geteuid() != 0:
-        missing = "making test machines needs root"
+        missing = "making test hosts needs root"
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.flux)
@@ -44,44 +35,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def python_for_the_user() -> str:
     """A Python that the test user may run and that has the dependencies; without one the tests are skipped."""
-    candidates = [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/usr/bin/python3"]
-    for python in filter(None, candidates):
-        argv = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", python, "-c"]
-        tried = subprocess.run([*argv, "import cryptography, invoke, yaml"], capture_output=True, check=False, cwd="/")
+    for python in filter(None, [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/usr/bin/python3"]):
+        # By way of a shell: setpriv itself could still enter a directory that is closed to the user.
+        become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
+        imports = [python, "-c", "import cryptography, invoke, yaml"]
+        tried = subprocess.run([*become, *imports], capture_output=True, check=False, cwd="/")
         if tried.returncode == 0:
             return python
     pytest.skip("no Python with the dependencies that the test user may run (set USERNETES_TEST_PYTHON)")
 
 
-@pytest.fixture(scope="session")
-def instance() -> Iterator[Instance]:
-    """A running instance over three machines, seen from a fourth that has no broker; no directory is shared."""
+def make_instance(root: Path) -> Instance:
+    """Make the hosts ``fl0`` to ``fl3`` and an instance over the first three; the last is the login host."""
     make_user()
     flux = find_flux()
     assert flux
     python = python_for_the_user()
-    root = Path(tempfile.mkdtemp(prefix="fl-", dir="/var/lib"))
     root.chmod(0o755)
-    names = [*(f"fl{rank}" for rank in range(MEMBERS)), LOGIN]
-    hosts = [f"{NETWORK}.{10 + index} {name}" for index, name in enumerate(names)]
-    (root / "hosts").write_text("\n".join(["127.0.0.1 localhost", *hosts]) + "\n")
-    remote_shell = f"exec ssh -i {root}/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -q"
-    (root / "ssh").write_text(f'#!/bin/sh\n{remote_shell} "$@"\n')
-    (root / "ssh").chmod(0o755)
-    make_network(names)
-    machines = [make_machine(root, name, index, own_home=True) for index, name in enumerate(names)]
-    servers = [start_sshd(machine, root) for machine in machines]
-    made = Instance(flux, root, machines[-1], machines[:-1], python)
+    scripts = root / "bin"
+    scripts.mkdir()
+    (scripts / "usernetes").write_text(
+        f"#!{python}\nimport sys\nsys.dont_write_bytecode = True\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "from usernetes_deploy.cli import main\nsys.exit(main())\n"
+    )
+    (scripts / "python").write_text(f'#!/bin/sh\nexport PYTHONPATH={REPOSITORY}\nexec {python} -B "$@"\n')
+    for script in scripts.iterdir():
+        script.chmod(0o755)
+    testhosts("--count", str(MEMBERS + 1), "up")
+    names = [f"{PREFIX}{index}" for index in range(MEMBERS + 1)]
+    made = Instance(flux, root, names[-1], names[:-1], python, scripts)
+    made.start()
+    return made
+
+
+@pytest.fixture(scope="session")
+def instance() -> Iterator[Instance]:
+    """A running instance over three hosts, seen from a fourth that has no broker; no home, no /tmp is shared."""
+    root = Path(tempfile.mkdtemp(prefix="fl-", dir="/var/lib"))
+    made = None
     try:
-        made.start()
+        made = make_instance(root)
         yield made
     finally:
-        made.stop()
-        for server in servers:
-            server.terminate()
-            server.wait()
-        for machine in machines:
-            machine.holder.kill()
-            machine.holder.wait()
-        remove_network(names)
+        if made:
+            made.stop()
+        testhosts("down")
         shutil.rmtree(root, ignore_errors=True)

@@ -20,6 +20,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -33,6 +34,7 @@ from usernetes_deploy.launch.hostlist import node_name
 
 _NO_HOST = 68  # EX_NOHOST: what `flux exec` returns for a rank without a broker
 _BACKGROUND_SINCE = (0, 79)  # `flux exec --bg`
+_JOIN_SECONDS = 2.0
 _KILL_SECONDS = 2.0
 _START_SECONDS = 30.0
 
@@ -120,7 +122,10 @@ class FluxLauncher:
         """The instance's hosts by rank, lost ones left out; `UsageError` when there are fewer than asked for."""
         if self._hosts is None:
             self._check_owner()
-            offline = self.instance.offline()
+            ends = time.monotonic() + _JOIN_SECONDS
+            # In the first moments of an instance a broker that has joined may still be listed as offline.
+            while (offline := self.instance.offline()) and time.monotonic() < ends:
+                time.sleep(0.1)
             found = [host for host in hosts_of(self.instance.members()) if int(host.where) not in offline]
             if self._count is not None and len(found) < self._count:
                 lost = f" ({len(offline)} more are lost)" if offline else ""

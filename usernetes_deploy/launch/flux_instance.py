@@ -214,7 +214,11 @@ class ByCommand:
 
     def job_info(self, job: int, key: str) -> str:
         """See `Questions`."""
-        return self._flux("job", "info", str(job), key)
+        try:
+            return self._flux("job", "info", str(job), key)
+        except CommandFailed as error:
+            reason = error.output.strip().rpartition("flux-job: ")[2] or str(error)
+            raise UsernetesError(reason, tried=f"read {key} of the job {job}") from None
 
 
 class ByPython:

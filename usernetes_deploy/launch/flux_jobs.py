@@ -43,8 +43,7 @@ def looks_like_job(text: str) -> bool:
     parts = [part for part in text.split("/") if part]
     return bool(parts) and all(
         _NUMBER.fullmatch(part)
-        or ((found := _BASE58.fullmatch(part))
-        and (found[1] == "ƒ" or re.search(r"[0-9A-Z]", part)))
+        or ((found := _BASE58.fullmatch(part)) and (found[1] == "ƒ" or re.search(r"[0-9A-Z]", part)))
         for part in parts
     )
 
@@ -198,7 +197,7 @@ def _record(instance: Instance, job: Job) -> Mapping[str, Secret] | None:
     try:
         text = instance.ask.job_info(job.id, f"guest.{KEY}")
     except UsernetesError as error:
-        if "No such" in f"{error}{getattr(error, 'output', '')}":
+        if "No such" in error.reason:
             return None
         raise
     try:
