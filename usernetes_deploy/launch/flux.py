@@ -190,6 +190,15 @@ class FluxLauncher:
         returncode = 128 - code if 128 < code <= 128 + 64 else code
         return Completed(argv, returncode, stdout.decode(errors="replace"), said)
 
+    def stream(self, host: Host, argv: Sequence[str]) -> int:
+        """Run `argv` on `host` with its output going to ours, until it ends or we are interrupted; its exit code."""
+        try:
+            return subprocess.run(
+                self._exec(host, argv), env=self.instance.environment(), stdin=subprocess.DEVNULL, check=False
+            ).returncode
+        except FileNotFoundError:
+            raise UsernetesError("there is no `flux` command", node=host.name) from None
+
     def send(self, host: Host, source: PurePath, target: str, *, timeout: float = 600) -> None:
         """Copy `source` to `target` on `host`, whole or not at all.
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from usernetes_deploy.errors import CommandFailed, Secret, TimedOut, UsageError, UsernetesError
-from usernetes_deploy.launch.flux_instance import Instance, Job
+from usernetes_deploy.errors import TAIL_LINES, CommandFailed, Secret, TimedOut, UsageError, UsernetesError
+from usernetes_deploy.launch.flux_instance import SECONDS, Instance, Job
+from usernetes_deploy.state import ClusterState
+from usernetes_deploy.state import clusters as states
 
 KEY = "usernetes.cluster"
 MEMO = "usernetes"
@@ -75,9 +77,9 @@ def publish(parent: Instance, job: Job, record: Mapping[str, Secret]) -> None:
     _kvs(parent, job, "put", "--raw", f"{KEY}=-", stdin=document)
 
 
-def withdraw(parent: Instance, job: Job) -> None:
+def withdraw(parent: Instance, job: Job, timeout: float = SECONDS) -> None:
     """Take the record back: the cluster is gone. Fine when there is none."""
-    _kvs(parent, job, "unlink", "-f", KEY)
+    _kvs(parent, job, "unlink", "-f", KEY, timeout=timeout)
 
 
 def find(text: str, instance: Instance | None = None) -> Found:
@@ -120,23 +122,23 @@ def inside(instance: Instance, job: Job) -> Instance:
 
 
 def submit(
-    script: Path,
-    nodes: int,
-    arguments: Sequence[str] = (),
-    *,
-    options: Sequence[str] = (),
-    instance: Instance | None = None,
+    nodes: int, arguments: Sequence[str], *, options: Sequence[str] = (), instance: Instance | None = None
 ) -> str:
-    """Submit a job script on `nodes` hosts; returns the job's id. `options` are those of ``flux batch``.
+    """Submit ``usernetes job ARGUMENTS`` on `nodes` whole hosts; returns the job's id.
 
-    >>> submit(Path("flux-jobs/usernetes-up.sh"), 4, options=["--time-limit=2h", "--queue=debug"])
+    `options` are those of ``flux batch``. Raises `UsageError` with the reason when the job is refused.
+
+    >>> submit(4, ["--set", "metrics=true"], options=["--time-limit=2h", "--queue=debug"])
     'ƒ2EqTrdbu'
     """
     at = instance or Instance()
     if nodes < 1:
         raise UsageError(f"a cluster needs at least 1 node, got {nodes}")
+    script = f"#!/bin/sh\nexec {shlex.join(['usernetes', 'job', *arguments])}\n"
+    given = {"--job-name=usernetes", "--signal=USR1@60s", "--output=kvs"}
+    chosen = [option for option in sorted(given) if not any(o.startswith(option.partition("=")[0]) for o in options)]
     try:
-        return at.command("batch", f"--nodes={nodes}", "--exclusive", *options, str(script), *arguments).strip()
+        return at.command("batch", f"--nodes={nodes}", "--exclusive", *chosen, *options, stdin=script).strip()
     except CommandFailed as error:
         reason = error.output.strip().removeprefix("flux-batch: ERROR: ") or str(error)
         raise UsageError(reason, tried="flux batch") from None
@@ -162,8 +164,8 @@ def follow(
         if job.ended:
             why = f" ({job.exception})" if job.exception else ""
             raise UsernetesError(
-                f"job {job.f58} ended before its cluster was ready: {job.result.lower()}{why}",
-                remedy=f"flux job attach {job.f58} shows what it printed, or the file of --output",
+                f"job {job.f58} ended before its cluster was ready: {job.result.lower()}{why}{_last_words(at, job)}",
+                remedy=f"flux job attach {job.f58} shows all it printed",
             )
         if state != said:
             said = state
@@ -181,6 +183,57 @@ def follow(
 def ask_to_end(found: Found) -> None:
     """Tell a cluster's job to end as it does before its time limit: pods get their grace period, logs are collected."""
     found.instance.command("job", "kill", "--signal=USR1", str(found.job.id))
+
+
+def adopt(root: Path, text: str, instance: Instance | None = None) -> ClusterState:
+    """The state directory below `root` of the cluster in the job `text`, written from the job's record if need be.
+
+    Raises what `find` raises, and `UsageError` while the cluster is still being brought up.
+    """
+    found = find(text, instance)
+    name = cluster_name(found.job)
+    if found.record is None:
+        known = next((state for state in states(root) if state.read()["launcher"].get("job") == found.job.f58), None)
+        if known:
+            return known
+        raise UsageError(
+            f"the cluster of job {found.job.f58} is {found.state}, it has no kubeconfig yet",
+            remedy="try again in some seconds",
+        )
+    name = str(json.loads(found.record["cluster.json"].reveal()).get("name", name))
+    state = ClusterState(root, name)
+    if not state.exists():
+        state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in sorted(found.record, key=lambda file: file == "cluster.json"):  # what makes it exist comes last
+            if "/" not in file:
+                state.write_secret(file, found.record[file])
+    return state
+
+
+def forget_ended(root: Path, instance: Instance | None = None) -> list[str]:
+    """Remove the state directories of clusters whose job has ended; returns their names."""
+    at = instance or Instance()
+    gone = []
+    for state in states(root):
+        launcher = state.read()["launcher"]
+        text = launcher.get("job")
+        if launcher.get("launcher") != "flux" or not text:
+            continue
+        jobs = at.jobs([at.ask.job_id(text)])
+        if jobs and jobs[0].ended:
+            state.remove()
+            gone.append(state.name)
+    return gone
+
+
+def _last_words(instance: Instance, job: Job) -> str:
+    try:
+        lines = instance.command("job", "attach", "--quiet", "--read-only", job.f58, timeout=5).splitlines()
+    except CommandFailed as error:  # its exit code is the job's
+        lines = error.output.splitlines()
+    except UsernetesError:
+        lines = []
+    return "".join(f"\n  | {line}" for line in lines[-TAIL_LINES:])
 
 
 def _check_usable(job: Job, text: str) -> None:
@@ -207,6 +260,8 @@ def _record(instance: Instance, job: Job) -> Mapping[str, Secret] | None:
         raise UsernetesError("not as usernetes wrote it", tried=f"read the record of job {job.f58}") from None
 
 
-def _kvs(parent: Instance, job: Job, verb: str, *arguments: str, stdin: str | None = None) -> Any:
-    namespace = parent.command("job", "namespace", str(job.id)).strip()
-    return parent.command("kvs", verb, f"--namespace={namespace}", *arguments, stdin=stdin)
+def _kvs(
+    parent: Instance, job: Job, verb: str, *arguments: str, stdin: str | None = None, timeout: float = SECONDS
+) -> None:
+    namespace = parent.command("job", "namespace", str(job.id), timeout=timeout).strip()
+    parent.command("kvs", verb, f"--namespace={namespace}", *arguments, stdin=stdin, timeout=timeout)

@@ -21,7 +21,7 @@ from typing import Any
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
-from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.launch.flux_instance import Instance, Job
 from usernetes_deploy.node.keeper import die_with_parent
 from usernetes_deploy.state import ClusterState
 
@@ -31,21 +31,16 @@ LOOK_SECONDS = 2.0
 CANCELLED = 128 + signal.SIGTERM
 
 
-class Cancelled(BaseException):
-    """The job is being killed; like KeyboardInterrupt, so that a half-done bring-up is taken back."""
-
-
 @dataclass
 class Signals:
-    """What the job has been told: `ending` (there is time) or `cancelled` (there is none)."""
+    """Hears what the job is told: `ending` is set when there is time; without time `forget` is called, and we exit."""
 
+    forget: Callable[[], object]
     ending: threading.Event = field(default_factory=threading.Event)
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    interrupt: bool = True
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[Signals]:
-        """Listen while the block runs; with `interrupt` a cancel raises `Cancelled` in it."""
+        """Listen while the block runs."""
         handlers = {signal.SIGUSR1: self._end, signal.SIGHUP: self._cancel, signal.SIGTERM: self._cancel}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
@@ -58,10 +53,11 @@ class Signals:
         self.ending.set()
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        first = not self.cancelled.is_set()
-        self.cancelled.set()
-        if self.interrupt and first:
-            raise Cancelled
+        # The brokers are ending at this moment and take the nodes along: to stop those in order is neither possible
+        # nor needed, and the seconds that phases take to be undone are not there.
+        with contextlib.suppress(Exception):
+            self.forget()
+        os._exit(CANCELLED)
 
 
 @dataclass
@@ -87,26 +83,25 @@ class Session:
         Returns the exit code of the workflow (128 + signal when a signal ended it), or 0. Raises what `up` raises.
         """
         parent, job = flux_jobs.own_job(self.instance)
-        with Signals().heard() as signals:
+
+        def forget() -> None:
+            self.state.remove()
+            flux_jobs.withdraw(parent, job, timeout=1)
+
+        with Signals(forget).heard() as signals:
+            flux_jobs.announce(parent, job, "starting")
             try:
-                flux_jobs.announce(parent, job, "starting")
                 kubeconfig = self.up()
                 flux_jobs.publish(parent, job, self._record())
                 flux_jobs.announce(parent, job, "ready")
                 self.tell(f"job {job.f58}: cluster {self.state.name} is ready")
-                try:
-                    code = self._workflow(command, kubeconfig, signals) if command else self._hold(signals)
-                finally:
-                    signals.interrupt = False  # from here on the way out is the same
-                self._end(signals)
+                code = self._workflow(command, kubeconfig, signals) if command else self._hold(signals)
+            except BaseException:
                 with contextlib.suppress(UsernetesError):
-                    flux_jobs.withdraw(parent, job)
-            except Cancelled:
-                # The brokers are ending as well, and with them the nodes: what is left to do is to forget.
-                with contextlib.suppress(UsernetesError):
-                    flux_jobs.withdraw(parent, job)
-                self.state.remove()
-                return CANCELLED
+                    flux_jobs.announce(parent, job, "failed")
+                raise
+            finally:
+                self._end(parent, job, signals)
         return code
 
     def _record(self) -> Mapping[str, Secret]:
@@ -125,7 +120,7 @@ class Session:
             environment["PATH"] = f"{self.path}:{environment.get('PATH', '/usr/bin:/bin')}"
         try:
             # A group of its own, to be signalled as a whole; the broker's own clean-up does not reach it then.
-            process = subprocess.Popen(command, env=environment, process_group=0, preexec_fn=die_with_parent)
+            process = subprocess.Popen(command, env=environment, process_group=0, preexec_fn=die_with_parent)  # noqa: PLW1509
         except OSError as error:
             raise UsageError(f"{command[0]}: {error.strerror}", tried="start the workflow") from None
         try:
@@ -142,19 +137,24 @@ class Session:
             process.wait()
         return 128 - code if code < 0 else code
 
-    def _end(self, signals: Signals) -> None:
-        if not self.state.exists():
-            return
-        if signals.ending.is_set() and not signals.cancelled.is_set():
-            self.tell(f"ending: pods have {self.grace:g} s")
-            try:
-                left = end_pods(self.state.api(), self.grace)
-                self.tell("all pods have ended" if not left else f"pods that did not end: {', '.join(left)}")
-            except UsernetesError as error:
-                self.tell(f"pods were not ended in order: {error}")
-        self.down(self.logs)
-        if self.logs and self.logs.is_dir():
-            self.tell(f"the nodes' logs are in {self.logs}")
+    def _end(self, parent: Instance, job: Job, signals: Signals) -> None:
+        if self.state.exists():
+            if signals.ending.is_set():
+                flux_jobs.announce(parent, job, "ending")
+                self._end_pods()
+            self.down(self.logs)
+            if self.logs and self.logs.is_dir():
+                self.tell(f"the nodes' logs are in {self.logs}")
+        with contextlib.suppress(UsernetesError):
+            flux_jobs.withdraw(parent, job)
+
+    def _end_pods(self) -> None:
+        self.tell(f"ending: pods have {self.grace:g} s")
+        try:
+            left = end_pods(self.state.api(), self.grace)
+            self.tell("all pods have ended" if not left else f"pods that did not end: {', '.join(left)}")
+        except UsernetesError as error:
+            self.tell(f"pods were not ended in order: {error}")
 
 
 def end_pods(api: Api, grace: float) -> list[str]:

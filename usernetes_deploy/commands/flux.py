@@ -1,0 +1,137 @@
+"""Clusters in Flux jobs: the verb `job`, which job scripts call, and what `up`, `down` and `list` do about jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from usernetes_deploy import bringup, spec
+from usernetes_deploy import bundle as bundles
+from usernetes_deploy.commands.common import cache_root, environment, node_program, report, roots
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import UsageError
+from usernetes_deploy.launch import flux_jobs
+from usernetes_deploy.launch.flux import FluxLauncher
+from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.launch.flux_session import Session
+from usernetes_deploy.state import ClusterState
+
+PASS_THROUGH = {
+    "job": (
+        frozenset({"--quiet", "-q"}),
+        frozenset({"--file", "--nodes", "--set", "--grace", "--logs", "-f", "-n", "-s"}),
+    )
+}
+
+
+@task(
+    iterable=["set"],
+    help={
+        "file": "spec file (YAML)",
+        "nodes": "how many of the job's hosts (default: all)",
+        "set": "a field of the spec, as network.mtu=1400; may be given again",
+        "grace": "seconds that the workflow and then the pods have to end when the job is told to",
+        "logs": "folder for the nodes' logs at the end (default: usernetes-JOB-logs here, none: do not keep them)",
+        "quiet": "no progress",
+    },
+)
+def job(
+    context: Context,
+    file: str | None = None,
+    nodes: int | None = None,
+    set: list[str] | None = None,  # noqa: A002  the flag's name
+    grace: float = 20,
+    logs: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Be a cluster as long as this Flux job lasts; job scripts call it, on the job's first host.
+
+    What follows the flags is a workflow: it is run when the cluster is ready, with KUBECONFIG set and kubectl in PATH,
+    and its exit code becomes the job's.
+
+    Examples:
+
+      usernetes job
+      usernetes job --set metrics=true -- ./workflow.sh its arguments
+    """
+    words: Sequence[str] = tuple(context.config.words or ())
+    instance = Instance()
+    _, this = flux_jobs.own_job(instance)
+    document = spec.read(Path(file)) if file else {}
+    flags: dict[str, Any] = {"launcher": "flux", "name": document.get("name") or flux_jobs.cluster_name(this)}
+    for assignment in set or []:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
+        flags[path] = spec.parse_value(text)
+    there = FluxLauncher(node_program(), instance=instance, count=nodes).hosts()
+    merged = spec.merge(document, {"nodes": len(there), **flags, **({"nodes": nodes} if nodes else {})})
+    wanted = spec.load(merged, file or "the command line")
+    launcher = FluxLauncher(node_program(), instance=instance, count=wanted.nodes)
+    state = ClusterState(roots(), wanted.name)
+    bundle = bundles.locate(Path(wanted.bundle) if wanted.bundle else None, cache_root())
+    told = report(quiet=quiet)
+
+    def down(keep: Path | None) -> int:
+        return bringup.down(state, told, node_program(), keep)
+
+    session = Session(
+        state=state,
+        up=lambda: bringup.up(BringUp(spec=wanted, launcher=launcher, state=state, bundle=bundle, report=told)),
+        down=down,
+        tell=told.line,
+        instance=instance,
+        grace=grace,
+        logs=logs_folder(logs, wanted.name, roots()),
+        path=str(bundle.root / "bin"),
+    )
+    code = session.run(words)
+    if code:
+        raise Exit(code=code)
+
+
+def logs_folder(wanted: str | None, name: str, state_root: Path) -> Path | None:
+    """Where the nodes' logs go: as wanted, else here, or beside the state where "here" cannot be written."""
+    if wanted == "none":
+        return None
+    if wanted:
+        return Path(wanted).absolute()
+    here = Path.cwd()
+    return (here if os.access(here, os.W_OK) else state_root) / f"usernetes-{name}-logs"
+
+
+def outside_a_job() -> bool:
+    """Whether `up --launcher flux` has to submit a job: this process is in none."""
+    return Instance().own_job() is None
+
+
+def submit(wanted: spec.ClusterSpec, name: str | None, time_limit: str | None, queue: str | None, wait: bool) -> str:
+    """Submit a job that is the cluster `wanted`, and wait for it; returns the path of its kubeconfig here.
+
+    Without `wait`: the id of the job.
+    """
+    told = report()
+    fields: Mapping[str, Any] = spec.dump(wanted)
+    passed = {key: value for key, value in fields.items() if key not in ("apiVersion", "kind", "launcher", "nodes")}
+    if not name:
+        passed.pop("name", None)
+    arguments = [word for key, value in passed.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    options = [f"--time-limit={time_limit}"] if time_limit else []
+    options += [f"--queue={queue}"] if queue else []
+    submitted = flux_jobs.submit(wanted.nodes, arguments, options=options)
+    told.line(f"job {submitted} was submitted")
+    if not wait:
+        return submitted
+    flux_jobs.follow(submitted, float("inf"), tell=told.line)  # a queue has its own idea of time
+    return str(flux_jobs.adopt(roots(), submitted).kubeconfig)
+
+
+TASKS = (job,)
+__all__ = ["PASS_THROUGH", "TASKS", "environment", "outside_a_job", "submit"]
