@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from usernetes_deploy.commands import access, bundle, cluster, demo, images
+from usernetes_deploy.commands import access, bundle, cluster, demo, flux, images
 
 COLLECTION = Collection()
-for module in (cluster, access, demo):
+for module in (cluster, access, demo, flux):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))
@@ -15,4 +15,4 @@ COLLECTION.add_collection(bundle.collection)
 
 CLUSTER_FLAGS = (frozenset[str](), frozenset({"--cluster", "-c"}))
 # Verbs whose words belong to another program: (flags of ours, flags of ours that take a value).
-PASS_THROUGH = {"kubectl": CLUSTER_FLAGS}
+PASS_THROUGH = {"kubectl": CLUSTER_FLAGS, **flux.PASS_THROUGH}

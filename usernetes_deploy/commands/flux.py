@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from invoke.tasks import task
 
 from usernetes_deploy import bringup, spec
 from usernetes_deploy import bundle as bundles
-from usernetes_deploy.commands.common import cache_root, environment, node_program, report, roots
+from usernetes_deploy.commands.common import cache_root, node_program, report, roots
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import UsageError
+from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
-from usernetes_deploy.launch.flux import FluxLauncher
+from usernetes_deploy.launch.flux import FluxLauncher, available
 from usernetes_deploy.launch.flux_instance import Instance
 from usernetes_deploy.launch.flux_session import Session
-from usernetes_deploy.state import ClusterState
+from usernetes_deploy.phase import Report
+from usernetes_deploy.state import ClusterState, clusters
 
 PASS_THROUGH = {
     "job": (
@@ -84,7 +85,7 @@ def job(
 
     session = Session(
         state=state,
-        up=lambda: bringup.up(BringUp(spec=wanted, launcher=launcher, state=state, bundle=bundle, report=told)),
+        up=lambda: bringup.up(BringUp(spec=wanted, launcher=launcher, state=state, found_bundle=bundle, report=told)),
         down=down,
         tell=told.line,
         instance=instance,
@@ -112,13 +113,15 @@ def outside_a_job() -> bool:
     return Instance().own_job() is None
 
 
-def submit(wanted: spec.ClusterSpec, name: str | None, time_limit: str | None, queue: str | None, wait: bool) -> str:
+def submit(
+    wanted: spec.ClusterSpec, name: str | None, time_limit: str | None, queue: str | None, *, wait: bool, quiet: bool
+) -> str:
     """Submit a job that is the cluster `wanted`, and wait for it; returns the path of its kubeconfig here.
 
     Without `wait`: the id of the job.
     """
-    told = report()
-    fields: Mapping[str, Any] = spec.dump(wanted)
+    told = report(quiet=quiet)
+    fields = spec.dump(wanted)
     passed = {key: value for key, value in fields.items() if key not in ("apiVersion", "kind", "launcher", "nodes")}
     if not name:
         passed.pop("name", None)
@@ -133,5 +136,41 @@ def submit(wanted: spec.ClusterSpec, name: str | None, time_limit: str | None, q
     return str(flux_jobs.adopt(roots(), submitted).kubeconfig)
 
 
+def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
+    """End the job that is this cluster, where it has one that was made for it; False when `down` is to stop the nodes.
+
+    The job does what it does before its time limit: the workflow is told, pods end in order, logs are kept.
+    """
+    launcher = state.read()["launcher"] if state.exists() else {}
+    text = launcher.get("job")
+    if launcher.get("launcher") != "flux" or not text or not outside_a_job():
+        return False
+    try:
+        found = flux_jobs.find(text)
+    except UsageError as error:
+        told.line(error.reason)  # it has ended
+        state.remove()
+        return True
+    flux_jobs.ask_to_end(found)
+    flux_jobs.wait_ended(found, seconds)
+    state.remove()
+    told.line(f"job {found.job.f58} has ended, and its cluster with it")
+    return True
+
+
+def with_jobs(root: Path) -> list[ClusterState]:
+    """All clusters of the user: those with a state directory here, and those in Flux jobs, which get one."""
+    if available():
+        try:
+            flux_jobs.forget_ended(root)
+            known = {state.read()["launcher"].get("job") for state in clusters(root)}
+            for found in flux_jobs.clusters():
+                if found.job.f58 not in known and found.state == "ready":
+                    flux_jobs.adopt_found(root, found)
+        except UsernetesError as error:
+            if any(state.read()["launcher"].get("launcher") == "flux" for state in clusters(root)):
+                report().line(f"warning: clusters in Flux jobs may be missing: {error}")
+    return clusters(root)
+
+
 TASKS = (job,)
-__all__ = ["PASS_THROUGH", "TASKS", "environment", "outside_a_job", "submit"]

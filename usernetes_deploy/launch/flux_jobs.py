@@ -185,28 +185,42 @@ def ask_to_end(found: Found) -> None:
     found.instance.command("job", "kill", "--signal=USR1", str(found.job.id))
 
 
+def wait_ended(found: Found, seconds: float) -> None:
+    """Wait until the job is over; raises `TimedOut` after `seconds`."""
+    ends = time.monotonic() + seconds
+    while not found.instance.jobs([found.job.id])[0].ended:
+        if time.monotonic() > ends:
+            raise TimedOut(f"job {found.job.f58} has not ended", remedy=f"flux cancel {found.job.f58}")
+        time.sleep(0.1)
+
+
 def adopt(root: Path, text: str, instance: Instance | None = None) -> ClusterState:
     """The state directory below `root` of the cluster in the job `text`, written from the job's record if need be.
 
     Raises what `find` raises, and `UsageError` while the cluster is still being brought up.
     """
-    found = find(text, instance)
-    name = cluster_name(found.job)
-    if found.record is None:
-        known = next((state for state in states(root) if state.read()["launcher"].get("job") == found.job.f58), None)
-        if known:
+    return adopt_found(root, find(text, instance))
+
+
+def adopt_found(root: Path, found: Found) -> ClusterState:
+    """The same for a cluster that was found already."""
+    for known in states(root):
+        if known.read()["launcher"].get("job") == found.job.f58:
             return known
+    record = found.record or _record(found.instance, found.job)
+    if record is None:
         raise UsageError(
             f"the cluster of job {found.job.f58} is {found.state}, it has no kubeconfig yet",
             remedy="try again in some seconds",
         )
-    name = str(json.loads(found.record["cluster.json"].reveal()).get("name", name))
+    name = str(json.loads(record["cluster.json"].reveal())["name"])
     state = ClusterState(root, name)
-    if not state.exists():
-        state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for file in sorted(found.record, key=lambda file: file == "cluster.json"):  # what makes it exist comes last
-            if "/" not in file:
-                state.write_secret(file, found.record[file])
+    if state.exists():
+        raise UsageError(f"another cluster here is named {name} as well", remedy=f"usernetes down --cluster {name}")
+    state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in sorted(record, key=lambda file: file == "cluster.json"):  # what makes it exist comes last
+        if "/" not in file:
+            state.write_secret(file, record[file])
     return state
 
 
