@@ -22,7 +22,8 @@ def error(call):
 for ask in (ByCommand(instance), ByPython()):
     print(json.dumps([
         ask.resources(), ask.resources("free"), ask.offline(),
-        [dataclasses.asdict(parse_job(entry)) for entry in ask.jobs([job])], sorted(entry["id"] for entry in ask.jobs()), ask.jobs([1]),
+        [dataclasses.asdict(parse_job(entry)) for entry in ask.jobs([job])],
+        sorted(entry["id"] for entry in ask.jobs()), ask.jobs([1]),
         ask.attribute("size"), ask.attribute("no-such-attribute"), ask.attribute("security.owner"),
         ask.job_id(sys.argv[2]), ask.job_id(sys.argv[2].replace("ƒ", "f")), ask.job_id(str(job)),
         error(lambda: ask.job_id("no job")), json.loads(ask.job_info(job, "jobspec"))["version"],

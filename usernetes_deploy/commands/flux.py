@@ -13,8 +13,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from usernetes_deploy import bringup, spec
-from usernetes_deploy import bundle as bundles
-from usernetes_deploy.commands.common import cache_root, node_program, report, roots
+from usernetes_deploy.commands.common import located, node_program, report, roots
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
@@ -77,7 +76,7 @@ def job(
     wanted = spec.load(merged, file or "the command line")
     launcher = FluxLauncher(node_program(), instance=instance, count=wanted.nodes)
     state = ClusterState(roots(), wanted.name)
-    bundle = bundles.locate(Path(wanted.bundle) if wanted.bundle else None, cache_root())
+    bundle = located(wanted.bundle)
     told = report(quiet=quiet)
 
     def down(keep: Path | None) -> int:
