@@ -1,6 +1,5 @@
 #!/bin/sh
 #flux: --nodes=4
-#flux: --exclusive
 #flux: --time-limit=1h
 #flux: --job-name=usernetes
 #flux: --output=usernetes-{{id}}.out

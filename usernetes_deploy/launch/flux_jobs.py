@@ -138,7 +138,7 @@ def submit(
     given = {"--job-name=usernetes", "--signal=USR1@60s", "--output=kvs"}
     chosen = [option for option in sorted(given) if not any(o.startswith(option.partition("=")[0]) for o in options)]
     try:
-        return at.command("batch", f"--nodes={nodes}", "--exclusive", *chosen, *options, stdin=script).strip()
+        return at.command("batch", f"--nodes={nodes}", *chosen, *options, stdin=script).strip()
     except CommandFailed as error:
         reason = error.output.strip().removeprefix("flux-batch: ERROR: ") or str(error)
         raise UsageError(reason, tried="flux batch") from None

@@ -85,6 +85,7 @@ class Session:
         parent, job = flux_jobs.own_job(self.instance)
 
         def forget() -> None:
+            self._end_own_node()
             self.state.remove()
             flux_jobs.withdraw(parent, job, timeout=1)
 
@@ -147,6 +148,14 @@ class Session:
                 self.tell(f"the nodes' logs are in {self.logs}")
         with contextlib.suppress(UsernetesError):
             flux_jobs.withdraw(parent, job)
+
+    def _end_own_node(self) -> None:
+        """End the node beside us now: its broker leads the instance, and gets to it last of all."""
+        with contextlib.suppress(UsernetesError, KeyError, ProcessLookupError, FileNotFoundError):
+            for node in self.state.read()["nodes"]:
+                handle = node["handle"]
+                if handle.get("rank") == 0 and b".pyz" in Path(f"/proc/{handle['pid']}/cmdline").read_bytes():
+                    os.kill(handle["pid"], signal.SIGTERM)
 
     def _end_pods(self) -> None:
         self.tell(f"ending: pods have {self.grace:g} s")
