@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import Launcher
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.inventory import read_hosts
+from usernetes_deploy.launch.flux import FluxLauncher
 from usernetes_deploy.launch.local import LocalLauncher
 from usernetes_deploy.launch.ssh import SshLauncher
 from usernetes_deploy.spec import ClusterSpec
@@ -25,7 +26,9 @@ def launcher_for(spec: ClusterSpec, program: Path, *, limit: str = "", accept_ne
         return LocalLauncher(spec.nodes, program)
     if spec.launcher == "ssh":
         return SshLauncher(ssh_targets(spec.hosts, limit), program, accept_new=accept_new)
-    raise UsernetesError(f"launcher {spec.launcher} is not there yet")
+    if spec.launcher == "flux":
+        return FluxLauncher(program, count=spec.nodes)
+    raise UsageError(f"no launcher is called {spec.launcher!r}")
 
 
 @functools.lru_cache(maxsize=4)
@@ -42,4 +45,6 @@ def launcher_from_state(state: Mapping[str, Any], program: Path) -> Launcher:
         return LocalLauncher.from_state(state, program)
     if kind == "ssh":
         return SshLauncher.from_state(state, program)
+    if kind == "flux":
+        return FluxLauncher.from_state(state, program)
     raise UsernetesError(f"no launcher is called {kind!r}", tried="read the cluster's state")

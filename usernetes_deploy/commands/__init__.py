@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from usernetes_deploy.commands import access, bundle, cluster, demo, images, network
+from usernetes_deploy.commands import access, bundle, cluster, demo, flux, images, network
 
 COLLECTION = Collection()
-for module in (cluster, access, network, demo):
+for module in (cluster, access, network, demo, flux):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))
@@ -18,4 +18,5 @@ CLUSTER_FLAGS = (frozenset[str](), frozenset({"--cluster", "-c"}))
 PASS_THROUGH = {
     "kubectl": CLUSTER_FLAGS,
     "run": (frozenset({"--socks", "-s"}), frozenset({"--cluster", "-c", "--node", "--namespace"})),
+    **flux.PASS_THROUGH,
 }

@@ -11,6 +11,7 @@ from invoke.tasks import task
 
 from usernetes_deploy import __version__, bringup, spec
 from usernetes_deploy import bundle as bundles
+from usernetes_deploy.commands import flux
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
     bundle_cache,
@@ -24,9 +25,10 @@ from usernetes_deploy.commands.common import (
 )
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import BundleError, NodeFailures, UsageError
+from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launchers import launcher_for, ssh_targets
 from usernetes_deploy.phase import run
-from usernetes_deploy.state import ClusterState, clusters
+from usernetes_deploy.state import ClusterState
 
 SPEC_HELP = {
     "file": "spec file (YAML); flags go before it",
@@ -68,6 +70,8 @@ def spec_from(file: str | None, cluster: str | None, flags: dict[str, Any], assi
         "wait": "wait until DNS answers and a packet went between pods of every pair of neighbours",
         "min-nodes": "go on when at least so many nodes are Ready",
         "durability": "disk or memory: where etcd keeps its data",
+        "time": "time limit of the Flux job that is submitted, as 2h (--launcher flux, outside a job)",
+        "queue": "queue of that job",
         "quiet": "no progress, only the result",
     },
 )
@@ -86,6 +90,8 @@ def up(
     bundle: str | None = None,
     set: list[str] | None = None,  # noqa: A002  the flag's name
     wait: bool = True,
+    time: str | None = None,
+    queue: str | None = None,
     quiet: bool = False,
 ) -> None:
     """Bring a cluster up and print the path of its kubeconfig.
@@ -96,6 +102,7 @@ def up(
       usernetes up --cluster demo --nodes 2 --durability memory
       usernetes up --hosts node[01-04] --accept-new
       usernetes up --file cluster.yaml --set network.mtu=1400
+      usernetes up --launcher flux --nodes 4 --time 2h
     """
     flags = {
         "hosts": hosts,
@@ -108,6 +115,11 @@ def up(
         "bundle": bundle,
     }
     wanted = spec_from(file, cluster, flags, set or [])
+    if wanted.launcher == "flux" and flux.outside_a_job():
+        print(flux.submit(wanted, cluster, time, queue, wait=wait, quiet=quiet))
+        return
+    if time or queue:
+        raise UsageError("--time and --queue are for --launcher flux outside a Flux job")
     context = BringUp(
         spec=wanted,
         launcher=launcher_for(wanted, node_program(), limit=limit or "", accept_new=accept_new),
@@ -133,11 +145,13 @@ def down(_: Context, cluster: str | None = None, keep_logs: str | None = None, q
       usernetes down
       usernetes down --cluster demo --keep-logs ./logs
     """
-    if cluster and not ClusterState(roots(), cluster).exists():
+    if cluster and not ClusterState(roots(), cluster).exists() and not flux_jobs.looks_like_job(cluster):
         ClusterState(roots(), cluster).remove()
         report(quiet=quiet).line(f"no cluster named {cluster}; nothing to do")
         return
     state = chosen(cluster)
+    if flux.end_job(state, report(quiet=quiet)):
+        return
     bringup.down(state, report(quiet=quiet), node_program(), Path(keep_logs) if keep_logs else None)
 
 
@@ -222,7 +236,7 @@ def list_clusters(_: Context, json: bool = False) -> None:
       usernetes list
       usernetes list --json
     """
-    found = [state.read() for state in clusters(roots())]
+    found = [state.read() for state in flux.with_jobs(roots())]
     if json:
         names = ("name", "phase", "created", "server")
         show([{**{key: item[key] for key in names}, "nodes": len(item["nodes"])} for item in found])

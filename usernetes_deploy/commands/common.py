@@ -12,10 +12,13 @@ from typing import Any
 from usernetes_deploy import nodezip
 from usernetes_deploy.bundle import Bundle, locate, store
 from usernetes_deploy.errors import BundleError
+from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, choose, state_root
 
-CLUSTER_HELP = "name of the cluster (default: the only one there is, else $USERNETES_CLUSTER)"
+CLUSTER_HELP = (
+    "name of the cluster, or the id of its Flux job (default: the only one there is, else $USERNETES_CLUSTER)"
+)
 
 
 def environment() -> Mapping[str, str]:
@@ -58,7 +61,9 @@ def roots() -> Path:
 
 
 def chosen(cluster: str | None) -> ClusterState:
-    """The cluster that a verb means."""
+    """The cluster that a verb means; a Flux job's id means the cluster in that job."""
+    if cluster and flux_jobs.looks_like_job(cluster) and not ClusterState(roots(), cluster).exists():
+        return flux_jobs.adopt(roots(), cluster)
     return choose(roots(), cluster, environment())
 
 

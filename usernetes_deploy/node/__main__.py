@@ -77,7 +77,12 @@ def _dispatch(options: argparse.Namespace) -> int:
         if getattr(options, "die_with_parent", False):
             die_with_parent()
         keeper = Keeper(NodeConfig.from_json(sys.stdin.buffer.read()), [*own_program(), "supervise"])
-        return keeper.run() if options.verb == "run" else verbs.in_background(keeper)
+        if options.verb == "start":
+            return verbs.in_background(keeper)
+        code = keeper.run()
+        if options.die_with_parent:  # told to end with its job: nobody will come to tidy up after it
+            verbs.remove(keeper.config.root, keeper.config.binary("rootlesskit"))
+        return code
     if options.verb == "supervise":
         supervisor.main()
     elif options.verb == "status":

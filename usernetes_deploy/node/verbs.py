@@ -117,7 +117,7 @@ def remove(directory: Path, rootlesskit: str) -> None:
     _make_writable(directory)
     subprocess.run(["rm", "-rf", str(directory)], check=False, capture_output=True)
     if directory.exists():
-        state = directory.with_name(f".rm-{directory.name}")
+        state = directory.with_name(f".rm-{directory.name}-{os.getpid()}")  # a keeper may be at it as well
         done = subprocess.run(
             [rootlesskit, f"--state-dir={state}", "--net=host", "rm", "-rf", str(directory)],
             check=False,

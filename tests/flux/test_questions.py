@@ -1,0 +1,55 @@
+"""flux-python and the `flux` command give the same answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.flux.instance import Instance
+
+CODE = """
+import dataclasses, json, sys
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.launch.flux_instance import *
+instance = Instance()
+job = int(sys.argv[1])
+def error(call):
+    try: call()
+    except UsernetesError as error: return type(error).__name__
+    return None
+for ask in (ByCommand(instance), ByPython()):
+    print(json.dumps([
+        ask.resources(), ask.resources("free"), ask.offline(),
+        [dataclasses.asdict(parse_job(entry)) for entry in ask.jobs([job])],
+        sorted(entry["id"] for entry in ask.jobs()), ask.jobs([1]),
+        ask.attribute("size"), ask.attribute("no-such-attribute"), ask.attribute("security.owner"),
+        ask.job_id(sys.argv[2]), ask.job_id(sys.argv[2].replace("ƒ", "f")), ask.job_id(str(job)),
+        error(lambda: ask.job_id("no job")), json.loads(ask.job_info(job, "jobspec"))["version"],
+        error(lambda: ask.job_info(job, "nothing")), instance.members()[0].host, instance.version() > (0, 1),
+    ]))
+print(ByPython.usable())
+"""
+
+
+def test_both_ways_give_the_same_answers(instance: Instance) -> None:
+    bindings = sorted((Path(instance.flux).resolve().parents[1] / "lib/flux").glob("python3*"))
+    if not bindings:
+        pytest.skip("this Flux has no flux-python")
+    job = instance.ask("flux", "submit", "-N1", "--job-name=ein Job ü", "sleep", "60")
+    number = instance.ask("flux", "job", "id", "--to=dec", job)
+    instance.ask("flux", "job", "wait-event", job, "start")
+    repository = Path(__file__).resolve().parents[2]
+    try:
+        printed = instance.ask(
+            "env", f"PYTHONPATH={repository}:{bindings[-1]}", instance.python, "-B", "-c", CODE, number, job
+        )
+    finally:
+        instance.ask("flux", "cancel", job)
+    by_command, by_python, usable = printed.splitlines()
+    assert usable == "True"
+    for left, right in zip(json.loads(by_command), json.loads(by_python), strict=True):
+        assert left == right
+    assert json.loads(by_command)[6] == "3"
+    assert json.loads(by_command)[5] == []

@@ -1,0 +1,175 @@
+"""Clusters in Flux jobs: the verb `job`, which job scripts call, and what `up`, `down` and `list` do about jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from usernetes_deploy import bringup, spec
+from usernetes_deploy.commands.common import located, node_program, report, roots
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import UsageError, UsernetesError
+from usernetes_deploy.launch import flux_jobs
+from usernetes_deploy.launch.flux import FluxLauncher, available
+from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.launch.flux_session import Session
+from usernetes_deploy.phase import Report
+from usernetes_deploy.state import ClusterState, clusters
+
+PASS_THROUGH = {
+    "job": (
+        frozenset({"--quiet", "-q"}),
+        frozenset({"--file", "--nodes", "--set", "--grace", "--logs", "-f", "-n", "-s"}),
+    )
+}
+
+
+@task(
+    iterable=["set"],
+    help={
+        "file": "spec file (YAML)",
+        "nodes": "how many of the job's hosts (default: all)",
+        "set": "a field of the spec, as network.mtu=1400; may be given again",
+        "grace": "seconds that the workflow and then the pods have to end when the job is told to",
+        "logs": "folder for the nodes' logs at the end (default: usernetes-JOB-logs here, none: do not keep them)",
+        "quiet": "no progress",
+    },
+)
+def job(
+    context: Context,
+    file: str | None = None,
+    nodes: int | None = None,
+    set: list[str] | None = None,  # noqa: A002  the flag's name
+    grace: float = 20,
+    logs: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Be a cluster as long as this Flux job lasts; job scripts call it, on the job's first host.
+
+    What follows the flags is a workflow: it is run when the cluster is ready, with KUBECONFIG set and kubectl in PATH,
+    and its exit code becomes the job's.
+
+    Examples:
+
+      usernetes job
+      usernetes job --set metrics=true -- ./workflow.sh its arguments
+    """
+    words: Sequence[str] = tuple(context.config.words or ())
+    instance = Instance()
+    _, this = flux_jobs.own_job(instance)
+    document = spec.read(Path(file)) if file else {}
+    flags: dict[str, Any] = {"launcher": "flux", "name": document.get("name") or flux_jobs.cluster_name(this)}
+    for assignment in set or []:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
+        flags[path] = spec.parse_value(text)
+    there = FluxLauncher(node_program(), instance=instance, count=nodes).hosts()
+    merged = spec.merge(document, {"nodes": len(there), **flags, **({"nodes": nodes} if nodes else {})})
+    wanted = spec.load(merged, file or "the command line")
+    launcher = FluxLauncher(node_program(), instance=instance, count=wanted.nodes)
+    state = ClusterState(roots(), wanted.name)
+    bundle = located(wanted.bundle)
+    told = report(quiet=quiet)
+
+    def down(keep: Path | None) -> int:
+        return bringup.down(state, told, node_program(), keep)
+
+    session = Session(
+        state=state,
+        up=lambda: bringup.up(BringUp(spec=wanted, launcher=launcher, state=state, found_bundle=bundle, report=told)),
+        down=down,
+        tell=told.line,
+        instance=instance,
+        grace=grace,
+        logs=logs_folder(logs, wanted.name, roots()),
+        path=str(bundle.root / "bin"),
+    )
+    code = session.run(words)
+    if code:
+        raise Exit(code=code)
+
+
+def logs_folder(wanted: str | None, name: str, state_root: Path) -> Path | None:
+    """Where the nodes' logs go: as wanted, else here, or beside the state where "here" cannot be written."""
+    if wanted == "none":
+        return None
+    if wanted:
+        return Path(wanted).absolute()
+    here = Path.cwd()
+    return (here if os.access(here, os.W_OK) else state_root) / f"usernetes-{name}-logs"
+
+
+def outside_a_job() -> bool:
+    """Whether `up --launcher flux` has to submit a job: this process is in none."""
+    return Instance().own_job() is None
+
+
+def submit(
+    wanted: spec.ClusterSpec, name: str | None, time_limit: str | None, queue: str | None, *, wait: bool, quiet: bool
+) -> str:
+    """Submit a job that is the cluster `wanted`, and wait for it; returns the path of its kubeconfig here.
+
+    Without `wait`: the id of the job.
+    """
+    told = report(quiet=quiet)
+    fields = spec.dump(wanted)
+    passed = {key: value for key, value in fields.items() if key not in ("apiVersion", "kind", "launcher", "nodes")}
+    if not name:
+        passed.pop("name", None)
+    arguments = [word for key, value in passed.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    options = [f"--time-limit={time_limit}"] if time_limit else []
+    options += [f"--queue={queue}"] if queue else []
+    submitted = flux_jobs.submit(wanted.nodes, arguments, options=options)
+    told.line(f"job {submitted} was submitted")
+    if not wait:
+        return submitted
+    flux_jobs.follow(submitted, float("inf"), tell=told.line)  # a queue has its own idea of time
+    return str(flux_jobs.adopt(roots(), submitted).kubeconfig)
+
+
+def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
+    """End the job that is this cluster, where it has one that was made for it; False when `down` is to stop the nodes.
+
+    The job does what it does before its time limit: the workflow is told, pods end in order, logs are kept.
+    """
+    launcher = state.read()["launcher"] if state.exists() else {}
+    text = launcher.get("job")
+    if launcher.get("launcher") != "flux" or not text or not outside_a_job():
+        return False
+    try:
+        found = flux_jobs.find(text)
+    except UsageError as error:
+        told.line(error.reason)  # it has ended
+        state.remove()
+        return True
+    flux_jobs.ask_to_end(found)
+    flux_jobs.wait_ended(found, seconds)
+    state.remove()
+    told.line(f"job {found.job.f58} has ended, and its cluster with it")
+    return True
+
+
+def with_jobs(root: Path) -> list[ClusterState]:
+    """All clusters of the user: those with a state directory here, and those in Flux jobs, which get one."""
+    if available():
+        try:
+            flux_jobs.forget_ended(root)
+            known = {state.read()["launcher"].get("job") for state in clusters(root)}
+            for found in flux_jobs.clusters():
+                if found.job.f58 not in known and found.state == "ready":
+                    flux_jobs.adopt_found(root, found)
+        except UsernetesError as error:
+            if any(state.read()["launcher"].get("launcher") == "flux" for state in clusters(root)):
+                report().line(f"warning: clusters in Flux jobs may be missing: {error}")
+    return clusters(root)
+
+
+TASKS = (job,)
