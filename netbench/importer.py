@@ -3,8 +3,6 @@
 What cannot be read is named with file and line, and kept as a record without figures; nothing is skipped silently.
 """
 
-# ruff: noqa: RUF009 - about() makes dataclass fields
-
 from __future__ import annotations
 
 import hashlib

@@ -4,8 +4,6 @@ A run begins with a line that matches ``begins`` and then goes forward through i
 lines it allows. Several runs may stand in one file.
 """
 
-# ruff: noqa: RUF009 - about() makes dataclass fields
-
 from __future__ import annotations
 
 import re
@@ -22,6 +20,7 @@ from netbench.schema import about, decode
 from usernetes_deploy.errors import SpecError, UsageError
 
 FOLDER = Path(__file__).with_name("import_rules")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 
 
@@ -98,7 +97,7 @@ class Table:
 def read_yaml(kind: type, path: Path) -> Any:
     """Read a rules file into its dataclass. Raises `SpecError` with every problem's path."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe loader, in C where there is one
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: {error}") from error
     made, problems = decode(kind, data)
@@ -129,7 +128,8 @@ def parse(text: str, form: Format) -> list[Table]:
     if lines.pop():
         raise LineError(len(lines) + 1, "the file breaks off in this line: it has no end")
     tables: list[Table] = []
-    step, notes = 0, []
+    step = 0
+    notes: list[str] = []
     for number, line in enumerate(lines, start=1):
         begun = _begin(line, number, form)
         if begun:

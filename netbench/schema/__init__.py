@@ -131,7 +131,7 @@ def _decode_plain(kind: Any, data: Any, path: str, rules: Mapping[str, Any], pro
         problems.append((path, f"expected >= {rules['minimum']}, got {data}"))
     elif "pattern" in rules and not re.search(rules["pattern"], data):
         problems.append((path, f"expected the form {rules['pattern']}, got {_shown(data)}"))
-    return data
+    return float(data) if kind is float and fits else data
 
 
 def _shown(data: Any) -> str:
