@@ -1,4 +1,4 @@
-"""What the page shows, in its order: verdict, benchmarks with plots and figures, conditions and flags, how to repeat."""
+"""What the page shows, in order: verdict, benchmarks with plots and figures, conditions and flags, how to repeat."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -84,21 +85,21 @@ def subtitle(study: Study, records: Sequence[Record]) -> str:
     dates = sorted(r.start[:10] for r in records if r.start)
     when = "" if not dates else f", {dates[0]}" + (f" to {dates[-1]}" if dates[0] != dates[-1] else "")
     most = max((s.key.node_count for s in study.series), default=0)
-    return (
-        f"{campaigns}{when}: {len(records)} runs on up to {most} nodes; everything is compared with {study.baseline}."
-    )
+    return f"{campaigns}{when}: {len(records)} runs on up to {most} nodes, compared with {study.baseline}."
 
 
 def alerts(study: Study) -> list[str]:
-    """What a reader must know before any figure: refusals that concern several comparisons, and failed runs."""
+    """What a reader must know before any figure: why comparisons were refused, and failed runs."""
     found = []
-    reasons: dict[str, set[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     for comparison in study.comparisons:
         for finding in comparison.findings:
             if finding.level == "refuse":
-                reasons.setdefault(finding.rule, set()).add(f"{comparison.key.name} at {comparison.other.place}")
+                places = reasons.setdefault(finding.rule, {}).setdefault(comparison.key.name, [])
+                places += [comparison.other.place] if comparison.other.place not in places else []
     for rule, cases in reasons.items():
-        found.append(f"Not comparable because of the {rule}: {', '.join(sorted(cases))}.")
+        where = "; ".join(f"{name} ({', '.join(places)})" for name, places in cases.items())
+        found.append(f"Not comparable ({rule}): {where}.")
     failed = sum(len(s.failed) for s in study.series)
     if failed:
         found.append(f"{failed} runs failed and have no figures; the reasons are listed under Conditions and flags.")
@@ -240,7 +241,7 @@ def _ratio(comparison: Comparison, column: int) -> dict[str, str]:
 
 
 def _median(values: Any, column: int) -> float:
-    return float(plots.np.median(values[:, column]))
+    return float(np.median(values[:, column]))
 
 
 def _scaling_blocks(study: Study, look: plots.Look) -> list[dict[str, Any]]:
@@ -258,9 +259,7 @@ def _scaling_blocks(study: Study, look: plots.Look) -> list[dict[str, Any]]:
             for one in (c.base, c.other):
                 if one not in by_place.setdefault(one.place, []):
                     by_place[one.place].append(one)
-        ordered: Mapping[str, Sequence[Series]] = {
-            place: by_place[place] for place in study.places() if place in by_place
-        }
+        ordered: Mapping[str, Sequence[Series]] = {p: by_place[p] for p in study.places() if p in by_place}
         figures = [
             plots.scaling(ordered, metric, made[0].unit, look, study.seed),
             plots.scaling_ratios(made, look, study.margin),
@@ -288,9 +287,10 @@ def _loose(study: Study, look: plots.Look) -> list[dict[str, Any]]:
     blocks = []
     for (key, metric, unit), series in held.items():
         sized = any(size is not None for one in series for size in one.table(metric)[0])
-        drawn = (
-            plots.curves(series, metric, unit, look, study.seed) if sized else plots.runs(series, metric, unit, look)
-        )
+        if sized:
+            drawn = plots.curves(series, metric, unit, look, study.seed)
+        else:
+            drawn = plots.runs(series, metric, unit, look)
         blocks.append(
             {
                 "title": f"{key.title()}: {words.metric_in_words(metric)}, not compared",

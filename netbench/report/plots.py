@@ -6,10 +6,12 @@ serves light, dark and print.
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -27,7 +29,7 @@ GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")
 _TEXT, _GRID, _MARGIN, _GROUND = "#010203", "#040506", "#070809", "#0a0b0c"
 _THEME = {_TEXT: "var(--text)", _GRID: "var(--grid)", _MARGIN: "var(--margin)", _GROUND: "var(--card)"}
 _SIZE = (5.2, 3.1)
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -83,7 +85,7 @@ def curves(series: Sequence[Series], metric: str, unit: str, look: Look, seed: i
         axes.set_yscale("log")
         _plain_log(axes)
         _size_axis(axes, sorted(every))
-        axes.set_title(f"median {metric.replace('_', ' ')}, {unit}")
+        _title(axes, f"median {metric.replace('_', ' ')}, {unit}")
         return _svg(figure, look, f"{series[0].key}{metric}curves")
 
 
@@ -120,7 +122,7 @@ def runs(series: Sequence[Series], metric: str, unit: str, look: Look) -> str:
         if joined.min() > 0 and joined.max() > 3 * joined.min():
             axes.set_xscale("log")
             _plain_log(axes, axis="x")
-        axes.set_title(f"{metric.replace('_', ' ')} of every run, {unit} (bar: median)")
+        _title(axes, f"{metric.replace('_', ' ')} of every run, {unit} (bar: median)")
         return _svg(figure, look, f"{series[0].key}{metric}runs")
 
 
@@ -151,7 +153,7 @@ def single_ratios(made: Sequence[Comparison], look: Look, margin: float) -> str:
         axes.set_xlim(low, high)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"×{x:g}"))
         axes.locator_params(axis="x", nbins=6)
-        axes.set_title(_ratio_title(made, margin))
+        _title(axes, _ratio_title(made, margin))
         return _svg(figure, look, f"{made[0].key}{made[0].metric}single")
 
 
@@ -181,7 +183,7 @@ def scaling(by_place: Mapping[str, Sequence[Series]], metric: str, unit: str, lo
         _plain_log(axes)
         _fixed(axes, "x", counts, [str(n) for n in counts])
         axes.set_xlabel("nodes (dashed: perfect scaling of the baseline)")
-        axes.set_title(f"median {metric.replace('_', ' ')}, {unit}")
+        _title(axes, f"median {metric.replace('_', ' ')}, {unit}")
         return _svg(figure, look, f"{metric}scaling{'-'.join(by_place)}")
 
 
@@ -213,6 +215,11 @@ def _figure() -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _title(axes: Axes, text: str) -> None:
+    """Above the whole drawing, so that long names beside the axes do not push it out."""
+    axes.figure.suptitle(text, x=0.01, ha="left", fontsize=10.5)  # type: ignore[union-attr]
+
+
 def _band(values: Values, seed: int) -> tuple[float, float]:
     if len(values) < 2:
         return float(values[0, 0]), float(values[0, 0])
@@ -227,9 +234,8 @@ def _positions(sizes: Sequence[int]) -> list[float]:
 
 def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
-    wanted = [size for size in (0, 8, 128, 2048, 32768, 524288, 4194304) if size in sizes] or list(
-        sizes[:: len(sizes) // 6 + 1]
-    )
+    usual = [size for size in (0, 8, 128, 2048, 32768, 524288, 4194304) if size in sizes]
+    wanted = usual or list(sizes[:: len(sizes) // 6 + 1])
     _fixed(axes, "x", _positions(wanted), [bytes_in_words(size).replace(" ", "\u00a0") for size in wanted])
     axes.set_xlabel("message size")
 
@@ -283,7 +289,7 @@ def _errors(axes: Axes, xs: Values, comparison: Comparison, look: Look, *, with_
 def _ratio_axis(axes: Axes, made: Sequence[Comparison], margin: float) -> None:
     axes.set_ylim(*_reach(made, margin))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"×{y:g}"))
-    axes.set_title(_ratio_title(made, margin))
+    _title(axes, _ratio_title(made, margin))
 
 
 def _ratio_title(made: Sequence[Comparison], margin: float) -> str:
@@ -319,4 +325,6 @@ def _svg(figure: Figure, look: Look, salt: str) -> str:
         text = text.replace(look.colour(place), f"var(--place-{look.places.index(place) % len(MARKERS)})")
     for stand_in, variable in _THEME.items():
         text = text.replace(stand_in, variable)
-    return re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1" role="img">', text, count=1)
+    title = figure.get_suptitle()
+    head = rf'<svg viewBox="\1" role="img" aria-label="{html.escape(title)}">'
+    return re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', head, text, count=1)

@@ -72,10 +72,17 @@ def markdown(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[s
     """The report without plots: verdict, table, flags, conditions, how to repeat."""
     records = [r for s in study.series for r in (*s.records, *s.failed)]
     compared = [place for place in study.places() if place != study.baseline]
-    lines = [f"# {title}", "", page.subtitle(study, records), "", "## Verdict", "", f"**{words.lead(study)}**", ""]
-    lines += [
-        f"- **{place}** ({words.PLACES.get(place, place)}): {words.place_sentence(study, place)}" for place in compared
+    lines = [
+        f"# {title}",
+        "",
+        page.subtitle(study, records),
+        "",
+        "## Verdict",
+        "",
+        *(f"**{text}**" for text in words.lead(study)),
+        "",
     ]
+    lines += [f"- **{p}** ({words.PLACES.get(p, p)}): {words.place_sentence(study, p)}" for p in compared]
     lines += [f"- {alert}" for alert in page.alerts(study)]
     lines += ["", *_table(["benchmark", *compared])]
     for made in page.by_benchmark(study.comparisons):
@@ -108,10 +115,8 @@ def markdown(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[s
     lines += ["", *_table(["condition", *places])]
     lines += [_row([row[0][0], *(value for _, value in row)]) for row in zip(*tables, strict=True)]
     lines += ["", "## How to repeat it", "", "```", *repeat, "```", ""]
-    lines += [
-        f"Margin {study.margin * 100:g} %, intervals at {LEVEL * 100:g} % for all sizes together, seed {study.seed}.",
-        "",
-    ]
+    level = f"intervals at {LEVEL * 100:g} % for all sizes together"
+    lines += [f"Margin {study.margin * 100:g} %, {level}, seed {study.seed}.", ""]
     return "\n".join(lines)
 
 

@@ -69,39 +69,63 @@ def place_sentence(study: Study, place: str) -> str:
         return f"No run at {place} can be put beside one at {study.baseline}."
     counts = {kind: [c for c in made if c.verdict.overall == kind] for kind in BADGES}
     against = f"{len(made)} {'comparison' if len(made) == 1 else 'comparisons'} with {study.baseline}"
-    for kind, words in (
+    unanimous: tuple[tuple[Overall, str], ...] = (
         ("same", f"as fast as {study.baseline} within {study.margin * 100:g} %"),
         ("slower", f"slower than {study.baseline}"),
         ("faster", f"faster than {study.baseline}"),
-    ):
-        if len(counts[kind]) == len(made):  # type: ignore[index]
+    )
+    for kind, words in unanimous:
+        if len(counts[kind]) == len(made):
             return f"{words[0].upper()}{words[1:]} in {'all ' if len(made) > 1 else ''}{against}."
-    parts = [
-        f"{len(counts[kind])} {words}"
-        for kind, words in (
-            ("slower", "slower"),
-            ("faster", "faster"),
-            ("same", f"the same within {study.margin * 100:g} %"),
-            ("mixed", "mixed (it depends on the message size)"),
-            ("undecided", "not decided"),
-            ("refused", "not comparable"),
-        )
-        if counts[kind]  # type: ignore[index]
-    ]
+    single: tuple[tuple[Overall, str], ...] = (
+        ("slower", "slower"),
+        ("faster", "faster"),
+        ("same", f"the same within {study.margin * 100:g} %"),
+        ("mixed", "mixed (it depends on the message size)"),
+        ("undecided", "not decided"),
+        ("refused", "not comparable"),
+    )
+    parts = [f"{len(counts[kind])} {words}" for kind, words in single if counts[kind]]
     return f"Of {against}: {', '.join(parts)}."
 
 
-def lead(study: Study) -> str:
-    """The first sentence of the report: what can be said, and how much of it."""
+def lead(study: Study) -> list[str]:
+    """The first sentences of the report: which places cost nothing, which cost something, and what cannot be said."""
     made = study.comparisons
-    decided = [c for c in made if c.verdict.overall not in {"undecided", "refused"}]
-    refused = [c for c in made if c.verdict.overall == "refused"]
     if not made:
-        return f"Nothing can be compared: no benchmark was run at {study.baseline} and at another place."
-    text = f"{len(decided)} of {len(made)} comparisons with {study.baseline} allow a verdict"
-    if refused:
-        text += f"; {len(refused)} {'is' if len(refused) == 1 else 'are'} refused because the conditions differ"
-    return text + "."
+        return [f"Nothing can be compared: no benchmark was run at {study.baseline} and at another place."]
+    sentences = []
+    same, slower = _tally(study, "same"), _tally(study, "slower")
+    if same:
+        sentences.append(f"As fast as {study.baseline} within {study.margin * 100:g} %: {same}.")
+    if slower:
+        sentences.append(f"Slower than {study.baseline}: {slower}.")
+    if faster := _tally(study, "faster"):
+        sentences.append(f"Faster than {study.baseline}: {faster}.")
+    mixed = sum(c.verdict.overall == "mixed" for c in made)
+    open_ = sum(c.verdict.overall == "undecided" for c in made)
+    refused = sum(c.verdict.overall == "refused" for c in made)
+    rest = [
+        f"{mixed} depend on the message size" if mixed else "",
+        f"{open_} are not decided by these runs" if open_ else "",
+        f"{refused} are refused because the conditions differ" if refused else "",
+    ]
+    if any(rest):
+        sentences.append(f"Of all {len(made)} comparisons, {', '.join(part for part in rest if part)}.")
+    return sentences
+
+
+def _tally(study: Study, outcome: Overall) -> str:
+    """For example ``pod-native (in 5 of 6), pod-mesh (in 1 of 6)``; empty where there is no such place."""
+    parts = []
+    for place in study.places():
+        made = [c for c in study.comparisons if c.other.place == place]
+        count = sum(c.verdict.overall == outcome for c in made)
+        if count:
+            parts.append(
+                (count / len(made), f"{place} (in {'all ' if count == len(made) else f'{count} of '}{len(made)})")
+            )
+    return ", ".join(text for _, text in sorted(parts, key=lambda part: -part[0]))
 
 
 def flags(comparisons: Sequence[Comparison]) -> list[Flag]:
@@ -181,9 +205,8 @@ def _affinity(record: Record) -> str:
 def _limits(record: Record) -> str:
     if record.limits is None:
         return ""
-    return (
-        ", ".join(dict.fromkeys("none" if x.cpu_cores is None else f"{x.cpu_cores:g}" for x in record.limits)) or "none"
-    )
+    cores = dict.fromkeys("none" if x.cpu_cores is None else f"{x.cpu_cores:g} cores" for x in record.limits)
+    return ", ".join(cores) or "none"
 
 
 def _throttled(record: Record) -> str:
