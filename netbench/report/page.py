@@ -170,7 +170,13 @@ def brief(comparison: Comparison) -> str:
     if not ratios:
         return ""
     low, high = f"×{min(ratios):.2f}", f"×{max(ratios):.2f}"
-    return low if low == high else f"{low} to {high}"
+    span = low if low == high else f"{low} to {high}"
+    if comparison.verdict.overall != "mixed":
+        return span
+    outcomes: list[str] = [j.outcome for j in comparison.verdict.judgements]
+    named = (("slower", "slower"), ("faster", "faster"), ("same", "same"), ("undecided", "open"))
+    counted = [f"{outcomes.count(kind)} {word}" for kind, word in named if kind in outcomes]
+    return f"{', '.join(counted)}; {span}"
 
 
 def _block(study: Study, made: Sequence[Comparison], look: plots.Look) -> dict[str, Any]:
@@ -261,7 +267,7 @@ def _scaling_blocks(study: Study, look: plots.Look) -> list[dict[str, Any]]:
                     by_place[one.place].append(one)
         ordered: Mapping[str, Sequence[Series]] = {p: by_place[p] for p in study.places() if p in by_place}
         figures = [
-            plots.scaling(ordered, metric, made[0].unit, look, study.seed),
+            plots.scaling(ordered, metric, made[0].unit, look, study.seed, ideal=metric == "loop_time"),
             plots.scaling_ratios(made, look, study.margin),
         ]
         blocks.append(

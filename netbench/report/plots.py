@@ -157,8 +157,10 @@ def single_ratios(made: Sequence[Comparison], look: Look, margin: float) -> str:
         return _svg(figure, look, f"{made[0].key}{made[0].metric}single")
 
 
-def scaling(by_place: Mapping[str, Sequence[Series]], metric: str, unit: str, look: Look, seed: int) -> str:
-    """Median over the number of nodes with bands, and what perfect scaling of the baseline would be."""
+def scaling(
+    by_place: Mapping[str, Sequence[Series]], metric: str, unit: str, look: Look, seed: int, *, ideal: bool
+) -> str:
+    """Median over the number of nodes with bands; with `ideal` also what perfect scaling of the baseline would be."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure()
         counts = sorted({one.key.node_count for held in by_place.values() for one in held})
@@ -171,9 +173,10 @@ def scaling(by_place: Mapping[str, Sequence[Series]], metric: str, unit: str, lo
             nodes = [n for n, _ in tables]
             middle = [float(np.median(values)) for _, values in tables]
             bands = [_band(values, steady_seed(seed, place, n)) for n, values in tables]
-            if position == 0:
-                ideal = [middle[0] * nodes[0] / n for n in counts]
-                axes.plot(counts, ideal, color=_GRID, linestyle="--", linewidth=1.2)
+            if position == 0 and ideal:
+                axes.plot(
+                    counts, [middle[0] * nodes[0] / n for n in counts], color=_GRID, linestyle="--", linewidth=1.2
+                )
             axes.plot(nodes, middle, color=look.colour(place), marker=look.marker(place))
             axes.fill_between(
                 nodes, [b[0] for b in bands], [b[1] for b in bands], color=look.colour(place), alpha=0.18, linewidth=0
@@ -182,7 +185,7 @@ def scaling(by_place: Mapping[str, Sequence[Series]], metric: str, unit: str, lo
         axes.set_yscale("log")
         _plain_log(axes)
         _fixed(axes, "x", counts, [str(n) for n in counts])
-        axes.set_xlabel("nodes (dashed: perfect scaling of the baseline)")
+        axes.set_xlabel("nodes (dashed: perfect scaling of the baseline)" if ideal else "nodes")
         _title(axes, f"median {metric.replace('_', ' ')}, {unit}")
         return _svg(figure, look, f"{metric}scaling{'-'.join(by_place)}")
 
@@ -211,13 +214,13 @@ def _figure() -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)
     return figure, axes
 
 
 def _title(axes: Axes, text: str) -> None:
     """Above the whole drawing, so that long names beside the axes do not push it out."""
-    axes.figure.suptitle(text, x=0.01, ha="left", fontsize=10.5)  # type: ignore[union-attr]
+    axes.figure.suptitle(text, x=0.01, ha="left", fontsize=10.5)
 
 
 def _band(values: Values, seed: int) -> tuple[float, float]:

@@ -97,7 +97,7 @@ def lead(study: Study) -> list[str]:
     sentences = []
     same, slower = _tally(study, "same"), _tally(study, "slower")
     if same:
-        sentences.append(f"As fast as {study.baseline} within {study.margin * 100:g} %: {same}.")
+        sentences.append(f"Shown to be as fast as {study.baseline} within {study.margin * 100:g} %: {same}.")
     if slower:
         sentences.append(f"Slower than {study.baseline}: {slower}.")
     if faster := _tally(study, "faster"):
