@@ -114,20 +114,18 @@ def ratio_intervals(
 
 
 def ratio_of_ratios(
-    first: tuple[Values, Values],
-    second: tuple[Values, Values],
+    first: tuple[Values, Values, bool],
+    second: tuple[Values, Values, bool],
     *,
-    paired: bool,
     seed: int,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> list[Interval]:
-    """How a cost changed: other / base of `second` over that of `first`, two independent campaigns (base, other)."""
+    """How a cost changed: other / base of `second` over that of `first`, two campaigns ``(base, other, paired)``."""
     rng = np.random.default_rng(seed)
-    estimates, draws = zip(
-        *(_log_ratios(base, other, paired, rng, resamples) for base, other in (first, second)), strict=True
-    )
-    return _together(estimates[1] - estimates[0], draws[1] - draws[0], level)
+    before, drawn_before = _log_ratios(*first, rng, resamples)
+    after, drawn_after = _log_ratios(*second, rng, resamples)
+    return _together(after - before, drawn_after - drawn_before, level)
 
 
 def more_runs(found: Interval, n: int, margin: float) -> int | None:

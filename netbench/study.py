@@ -15,6 +15,7 @@ from netbench.verdict import Verdict, conclude, judge
 from usernetes_deploy.errors import UsageError
 
 BASELINES = ("bare-metal",)
+FAMILIES = ("osu", "tcp", "lammps", "pods", "noise")
 USUAL_ORDER = (
     "bare-metal",
     "bare-metal-beside",
@@ -154,7 +155,7 @@ def group(records: Iterable[Record]) -> list[Series]:
             sorted((r for r in members if r.sanity.ok), key=_when),
             sorted((r for r in members if not r.sanity.ok), key=_when),
         )
-        for (key, place), members in sorted(held.items())
+        for (key, place), members in sorted(held.items(), key=lambda item: (_family(item[1][0]), item[0]))
     ]
 
 
@@ -233,6 +234,10 @@ def _side(series: Series, records: Sequence[Record], values: Values) -> Side:
     """Rows in the order of time: drift is looked for in it."""
     order = sorted(range(len(records)), key=lambda i: _when(records[i]))
     return Side(series.place, [records[i] for i in order], values[order] if values.size else values, series.failed)
+
+
+def _family(record: Record) -> int:
+    return FAMILIES.index(record.case.family) if record.case.family in FAMILIES else len(FAMILIES)
 
 
 def _when(record: Record) -> tuple[int, str, int, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,18 @@ _HERE = Path(__file__).parent
 
 def render(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[str], title: str) -> str:
     """The whole page as one self-contained HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html.j2").render(page=context(study, unreadable, repeat, title))
+    return environment().get_template("page.html.j2").render(page=context(study, unreadable, repeat, title))
+
+
+def environment() -> Environment:
+    """Templates of this folder; a name that is not there is an error, and all text is escaped."""
+    loader = FileSystemLoader(_HERE)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def style() -> str:
+    """The style sheet of all pages."""
+    return (_HERE / "style.css").read_text(encoding="utf-8")
 
 
 def context(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[str], title: str) -> dict[str, Any]:
@@ -41,14 +49,14 @@ def context(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[st
     return {
         "title": title,
         "subtitle": subtitle(study, records),
-        "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        "style": Markup(style()),  # noqa: S704 - our own file
         "lead": words.lead(study),
         "places": [_place(study, place, i) for i, place in enumerate(places)],
         "alerts": alerts(study),
         "baseline": study.baseline,
         "compared": compared,
         "matrix": [_matrix_row(made, compared) for made in groups],
-        "blocks": _scaling_blocks(study, look) + [_block(study, made, look) for made in groups] + _loose(study, look),
+        "blocks": _blocks(study, groups, look) + _loose(study, look),
         "unknown": unknown(study),
         "flags": [
             {"level": f.finding.level, "rule": f.finding.rule, "text": f.finding.text, "where": where(f)}
@@ -102,7 +110,8 @@ def alerts(study: Study) -> list[str]:
         found.append(f"Not comparable ({rule}): {where}.")
     failed = sum(len(s.failed) for s in study.series)
     if failed:
-        found.append(f"{failed} runs failed and have no figures; the reasons are listed under Conditions and flags.")
+        runs = "1 run failed and has" if failed == 1 else f"{failed} runs failed and have"
+        found.append(f"{runs} no figures; the reasons are listed under Conditions and flags.")
     return found
 
 
@@ -250,36 +259,45 @@ def _median(values: Any, column: int) -> float:
     return float(np.median(values[:, column]))
 
 
-def _scaling_blocks(study: Study, look: plots.Look) -> list[dict[str, Any]]:
-    """One block for each benchmark with a single figure that was run on several numbers of nodes."""
-    held: dict[tuple[str, str, Any, str], list[Comparison]] = {}
-    for c in study.comparisons:
-        if all(size is None for size in c.sizes):
-            held.setdefault((c.key.campaign, c.key.name, c.key.parameters, c.metric), []).append(c)
+def _blocks(study: Study, groups: Sequence[Sequence[Comparison]], look: plots.Look) -> list[dict[str, Any]]:
+    """A block for each benchmark; before the first of several numbers of nodes, one on how it scales."""
+    scaled: dict[tuple[Any, ...], list[Comparison]] = {}
+    for made in groups:
+        if all(size is None for c in made for size in c.sizes):
+            scaled.setdefault(_apart_from_nodes(made[0]), []).extend(c for c in made if c.sizes)
     blocks = []
-    for (campaign, name, _, metric), made in held.items():
-        if len({c.key.node_count for c in made if c.sizes}) < 2:
-            continue
-        by_place: dict[str, list[Series]] = {}
-        for c in made:
-            for one in (c.base, c.other):
-                if one not in by_place.setdefault(one.place, []):
-                    by_place[one.place].append(one)
-        ordered: Mapping[str, Sequence[Series]] = {p: by_place[p] for p in study.places() if p in by_place}
-        figures = [
-            plots.scaling(ordered, metric, made[0].unit, look, study.seed, ideal=metric == "loop_time"),
-            plots.scaling_ratios(made, look, study.margin),
-        ]
-        blocks.append(
-            {
-                "title": f"{name}: {words.metric_in_words(metric)} over the number of nodes",
-                "anchor": re.sub(r"[^a-z0-9]+", "-", f"scaling {campaign} {name} {metric}".lower()),
-                "figures": [Markup(svg) for svg in figures],  # noqa: S704 - drawn here
-                "lines": [],
-                "rows": [],
-            }
-        )
+    for made in groups:
+        several = scaled.pop(_apart_from_nodes(made[0]), [])
+        if len({c.key.node_count for c in several}) > 1:
+            blocks.append(_scaling_block(study, several, look))
+        blocks.append(_block(study, made, look))
     return blocks
+
+
+def _apart_from_nodes(comparison: Comparison) -> tuple[Any, ...]:
+    key = comparison.key
+    return (key.campaign, key.name, key.label, key.parameters, comparison.metric)
+
+
+def _scaling_block(study: Study, made: Sequence[Comparison], look: plots.Look) -> dict[str, Any]:
+    by_place: dict[str, list[Series]] = {}
+    for c in made:
+        for one in (c.base, c.other):
+            if one not in by_place.setdefault(one.place, []):
+                by_place[one.place].append(one)
+    ordered = {p: by_place[p] for p in study.places() if p in by_place}
+    key, metric, unit = made[0].key, made[0].metric, made[0].unit
+    figures = [
+        plots.scaling(ordered, metric, unit, look, study.seed, ideal=metric == "loop_time"),
+        plots.scaling_ratios(made, look, study.margin),
+    ]
+    return {
+        "title": f"{key.name}: {words.metric_in_words(metric)} over the number of nodes",
+        "anchor": re.sub(r"[^a-z0-9]+", "-", f"scaling {key.campaign} {key.name} {metric}".lower()),
+        "figures": [Markup(svg) for svg in figures],  # noqa: S704 - drawn here
+        "lines": [],
+        "rows": [],
+    }
 
 
 def _loose(study: Study, look: plots.Look) -> list[dict[str, Any]]:

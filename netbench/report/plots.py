@@ -321,8 +321,8 @@ def _svg(figure: Figure, look: Look, salt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[A-Za-z0-9_.]+">', "<g>", text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
-    # Relative precision of 1e-3 pt is far below a pixel, and halves the page.
-    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
+    # A hundredth of a point is far below a pixel, and halves the page. Only in tags: texts hold figures.
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0]), text)
     text = re.sub(r"\s*\n\s*", "\n", text)
     for place in look.places:
         text = text.replace(look.colour(place), f"var(--place-{look.places.index(place) % len(MARKERS)})")

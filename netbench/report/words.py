@@ -106,9 +106,9 @@ def lead(study: Study) -> list[str]:
     open_ = sum(c.verdict.overall == "undecided" for c in made)
     refused = sum(c.verdict.overall == "refused" for c in made)
     rest = [
-        f"{mixed} depend on the message size" if mixed else "",
-        f"{open_} are not decided by these runs" if open_ else "",
-        f"{refused} are refused because the conditions differ" if refused else "",
+        f"{mixed} {'depends' if mixed == 1 else 'depend'} on the message size" if mixed else "",
+        f"{open_} {'is' if open_ == 1 else 'are'} not decided by these runs" if open_ else "",
+        f"{refused} {'is' if refused == 1 else 'are'} refused because the conditions differ" if refused else "",
     ]
     if any(rest):
         sentences.append(f"Of all {len(made)} comparisons, {', '.join(part for part in rest if part)}.")
