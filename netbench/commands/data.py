@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import Context, task
+from invoke.context import Context
+from invoke.tasks import task
 
 from netbench.compare import Compared, in_words
 from netbench.compare import compare as compare_campaigns
@@ -58,7 +59,7 @@ def import_(_: Context, directory: str, out: str, rules: str = "") -> None:
         "json": "Print the verdicts as JSON.",
     },
 )
-def report(
+def report(  # noqa: PLR0917 - the flags of the verb
     _: Context,
     records: str,
     out: str = "",
@@ -97,7 +98,7 @@ def report(
         "json": "Print the verdicts as JSON.",
     },
 )
-def compare(
+def compare(  # noqa: PLR0917 - the flags of the verb
     _: Context,
     first: str,
     second: str,

@@ -44,9 +44,10 @@ def write_report(
         named = "".join(f"\n  {error}" for error in unreadable[:5])
         raise UsageError(f"no usable record below {records_dir}{named}")
     found = study(records, baseline=baseline, margin=margin, seed=seed)
+    imported = all(record.origin == "imported" for record in records)
     repeat = [
-        "# the runs, from the plan that was kept with the records (or: netbench import DIR --out RECORDS)",
-        "netbench run PLAN --out RECORDS",
+        "# the records",
+        "netbench import DIR --out RECORDS" if imported else "netbench run PLAN --out RECORDS",
         "# this page",
         f"netbench report RECORDS --baseline {found.baseline} --margin {margin * 100:g} --seed {seed}",
     ]
