@@ -25,7 +25,7 @@ LAYOUT = FOLDER / "flux-usernetes.layout.yaml"
 class Rule:
     """What the files of one kind are."""
 
-    path: str = about("regular expression, searched in the path; groups: place, nodes, ranks, repeat")
+    path: str = about("regular expression, searched in the full path; groups: place, nodes, ranks, repeat")
     format: str = about("name of a format")
     case: str = about("the benchmark that the file must hold")
     campaign: str = about("files of different campaigns are never pooled")
@@ -112,7 +112,8 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 def _read(path: Path, name: str, layout: Layout) -> tuple[list[Record], Unread | None]:
     for rule in layout.files:
-        found = _regex(rule.path).search(name)
+        # The full path, so that a part of a campaign can be imported: its folders' names still tell the place.
+        found = _regex(rule.path).search(path.resolve().as_posix())
         if found:
             break
     else:
