@@ -108,7 +108,7 @@ def same_cpu_limit(base: Side, other: Side, margin: float, seed: int) -> Iterato
     limits = [{_cpu_limit(r) for r in side.records} for side in (base, other)]
     shown = [", ".join(sorted(map(_limit_in_words, side))) for side in limits]
     known = ["not recorded" not in side for side in limits]
-    limited = [any(isinstance(limit, float) for limit in side) for side in limits]
+    limited = [any(not isinstance(limit, str) for limit in side) for side in limits]
     if any(limited) and limits[0] != limits[1]:
         yield Finding("cpu limit", "refuse", f"CPU limit: {base.place} {shown[0]}, {other.place} {shown[1]}")
     elif not all(known):

@@ -25,6 +25,8 @@ RESAMPLES = 2000
 # With 5 pairs not even the whole range of the data covers the median at 95 % (1 - 2 / 2**5 = 94 %); with 6 it does.
 MIN_RUNS = 6
 MAX_MORE_RUNS = 500
+# The ratio seen so far is not the true one: without this, the runs asked for would decide in half of the cases only.
+_ROOM_FOR_LUCK = 1.5
 _OUTLIER_SIGMAS = 5.0
 _MAD_TO_SIGMA = 1.4826
 
@@ -132,16 +134,17 @@ def more_runs(found: Interval, n: int, margin: float) -> int | None:
     """How many more runs would decide, if the noise stays as it is; None: more than `MAX_MORE_RUNS`.
 
     The interval shrinks with the root of the runs. It must either fit inside the margin or leave 1 outside, whichever
-    comes first from where the ratio stands now.
+    comes first from where the ratio stands now. Tried on made-up noise, the runs asked for decide in two of three
+    cases.
 
     >>> more_runs(Interval(1.0, 0.94, 1.06), n=10, margin=0.03)
-    34
+    56
     """
     middle = math.log(found.ratio)
     half = max(math.log(found.high) - middle, middle - math.log(found.low))
     room = min(math.log(1 + margin) - middle, middle - math.log(1 - margin))
     target = max(room, abs(middle))
-    needed = math.ceil(n * (half / target) ** 2) - n
+    needed = math.ceil(_ROOM_FOR_LUCK * n * (half / target) ** 2) - n
     return None if needed > MAX_MORE_RUNS else max(needed, 1)
 
 
