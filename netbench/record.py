@@ -9,8 +9,6 @@ is not known is ``null`` or empty, never guessed: a rule of fairness can then sa
 True
 """
 
-# ruff: noqa: RUF009 - about() makes dataclass fields
-
 from __future__ import annotations
 
 import json

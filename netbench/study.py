@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from usernetes_deploy.errors import UsageError
 
 BASELINES = ("bare-metal",)
 FAMILIES = ("osu", "tcp", "lammps", "pods", "noise")
+USUAL_CASES = ("_latency", "_bw", "_bibw", "_mbw_mr", "_allreduce", "_alltoall", "_bcast", "_barrier")
 USUAL_ORDER = (
     "bare-metal",
     "bare-metal-beside",
@@ -145,9 +146,16 @@ def study(records: Iterable[Record], *, baseline: str = "", margin: float = MARG
 def group(records: Iterable[Record]) -> list[Series]:
     """Series of runs, each in the order of time (as far as it is known)."""
     held: dict[tuple[Key, str], list[Record]] = {}
+    nameless: list[Record] = []
     for record in records:
-        if not record.warmup:
+        if record.warmup:
+            continue
+        if record.sanity.ok or record.case.label:
             held.setdefault((Key.of(record), record.place), []).append(record)
+        else:
+            nameless.append(record)
+    for record in nameless:
+        held.setdefault((_key_of_failed(record, held), record.place), []).append(record)
     return [
         Series(
             key,
@@ -155,7 +163,7 @@ def group(records: Iterable[Record]) -> list[Series]:
             sorted((r for r in members if r.sanity.ok), key=_when),
             sorted((r for r in members if not r.sanity.ok), key=_when),
         )
-        for (key, place), members in sorted(held.items(), key=lambda item: (_family(item[1][0]), item[0]))
+        for (key, place), members in sorted(held.items(), key=lambda item: (_usual_order(item[1][0]), item[0]))
     ]
 
 
@@ -236,8 +244,17 @@ def _side(series: Series, records: Sequence[Record], values: Values) -> Side:
     return Side(series.place, [records[i] for i in order], values[order] if values.size else values, series.failed)
 
 
-def _family(record: Record) -> int:
-    return FAMILIES.index(record.case.family) if record.case.family in FAMILIES else len(FAMILIES)
+def _key_of_failed(record: Record, held: Iterable[tuple[Key, str]]) -> Key:
+    """A run that failed before it said what it is belongs to the runs that did say it."""
+    own = Key.of(record)
+    return next((key for key, _ in held if replace(key, label="") == own), own)
+
+
+def _usual_order(record: Record) -> tuple[int, int]:
+    """Families, and within OSU the benchmarks, in the order that readers expect."""
+    family = FAMILIES.index(record.case.family) if record.case.family in FAMILIES else len(FAMILIES)
+    position = next((i for i, name in enumerate(USUAL_CASES) if record.case.name.endswith(name)), len(USUAL_CASES))
+    return family, position
 
 
 def _when(record: Record) -> tuple[int, str, int, str]:

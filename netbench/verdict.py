@@ -132,9 +132,11 @@ def _part(chosen: Sequence[Judgement], every: Sequence[Judgement], margin: float
         )
     else:
         ordered = sorted(chosen, key=lambda j: abs(j.interval.ratio - 1))
-        text = f"{outcome} by {_by(ordered[0], len(every) > 1)}"
-        if len(ordered) > 1:
-            text += f" up to {_by(ordered[-1], True)}"
+        first, last = ordered[0], ordered[-1]
+        alike = _by(first, False) == _by(last, False)
+        text = f"{outcome} by {_by(first, len(every) > 1 and (not alike or len(chosen) == 1))}"
+        if not alike:
+            text += f" up to {_by(last, True)}"
     if len(every) == 1:
         return text
     if len(chosen) == len(every):

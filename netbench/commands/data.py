@@ -59,7 +59,7 @@ def import_(_: Context, directory: str, out: str, rules: str = "") -> None:
         "json": "Print the verdicts as JSON.",
     },
 )
-def report(  # noqa: PLR0917 - the flags of the verb
+def report(
     _: Context,
     records: str,
     out: str = "",
@@ -98,7 +98,7 @@ def report(  # noqa: PLR0917 - the flags of the verb
         "json": "Print the verdicts as JSON.",
     },
 )
-def compare(  # noqa: PLR0917 - the flags of the verb
+def compare(
     _: Context,
     first: str,
     second: str,

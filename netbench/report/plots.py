@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from netbench.report.words import metric_in_words
 from netbench.stats import Values, median_band
 from netbench.study import Comparison, Series, steady_seed
 from netbench.verdict import bytes_in_words
@@ -85,7 +86,7 @@ def curves(series: Sequence[Series], metric: str, unit: str, look: Look, seed: i
         axes.set_yscale("log")
         _plain_log(axes)
         _size_axis(axes, sorted(every))
-        _title(axes, f"median {metric.replace('_', ' ')}, {unit}")
+        _title(axes, f"median {metric_in_words(metric)}, {unit}")
         return _svg(figure, look, f"{series[0].key}{metric}curves")
 
 
@@ -122,7 +123,7 @@ def runs(series: Sequence[Series], metric: str, unit: str, look: Look) -> str:
         if joined.min() > 0 and joined.max() > 3 * joined.min():
             axes.set_xscale("log")
             _plain_log(axes, axis="x")
-        _title(axes, f"{metric.replace('_', ' ')} of every run, {unit} (bar: median)")
+        _title(axes, f"{metric_in_words(metric)} of every run, {unit} (bar: median)")
         return _svg(figure, look, f"{series[0].key}{metric}runs")
 
 
@@ -186,7 +187,7 @@ def scaling(
         _plain_log(axes)
         _fixed(axes, "x", counts, [str(n) for n in counts])
         axes.set_xlabel("nodes (dashed: perfect scaling of the baseline)" if ideal else "nodes")
-        _title(axes, f"median {metric.replace('_', ' ')}, {unit}")
+        _title(axes, f"median {metric_in_words(metric)}, {unit}")
         return _svg(figure, look, f"{metric}scaling{'-'.join(by_place)}")
 
 
@@ -209,10 +210,12 @@ def scaling_ratios(made: Sequence[Comparison], look: Look, margin: float) -> str
 
 
 def _figure(names: Sequence[str] = ()) -> tuple[Figure, Axes]:
-    """Empty axes with room for `names` on the left. Matplotlib's own layout would double the time of a page."""
-    figure = Figure(figsize=_SIZE)
+    """Empty axes; with `names`, rows with room for them on the left. Matplotlib's own layout would double the time."""
+    height = min(_SIZE[1], 0.85 + 0.42 * len(names)) if names else _SIZE[1]
+    figure = Figure(figsize=(_SIZE[0], height))
     room = max((len(name) for name in names), default=0) * 0.0165
-    figure.subplots_adjust(left=max(0.11, 0.03 + room), right=0.985, bottom=0.17, top=0.87)
+    below = 0.3 if names else 0.55
+    figure.subplots_adjust(left=max(0.11, 0.03 + room), right=0.985, bottom=below / height, top=1 - 0.4 / height)
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     figure.patch.set_visible(False)
@@ -223,7 +226,9 @@ def _figure(names: Sequence[str] = ()) -> tuple[Figure, Axes]:
 
 def _title(axes: Axes, text: str) -> None:
     """Above the whole drawing, so that long names beside the axes do not push it out."""
-    axes.figure.suptitle(text, x=0.01, ha="left", fontsize=11.5)
+    figure = axes.get_figure(root=True)
+    if figure:
+        figure.suptitle(text, x=0.01, y=1 - 0.06 / figure.get_figheight(), ha="left", va="top", fontsize=11.5)
 
 
 def _band(values: Values, seed: int) -> tuple[float, float]:
@@ -241,7 +246,7 @@ def _positions(sizes: Sequence[int]) -> list[float]:
 def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     usual = [size for size in (0, 8, 128, 2048, 32768, 524288, 4194304) if size in sizes]
-    wanted = usual or list(sizes[:: len(sizes) // 6 + 1])
+    wanted = usual if len(usual) > 4 else list(sizes[:: len(sizes) // 6 + 1])
     _fixed(axes, "x", _positions(wanted), [bytes_in_words(size).replace(" ", "\u00a0") for size in wanted])
     axes.set_xlabel("message size")
 

@@ -82,7 +82,7 @@ def _taken_apart(kind: Any) -> tuple[Any, tuple[Any, ...]]:
     return typing.get_origin(kind), typing.get_args(kind)
 
 
-def _decode(kind: Any, data: Any, path: str, rules: Mapping[str, Any], problems: Problems) -> Any:  # noqa: PLR0911
+def _decode(kind: Any, data: Any, path: str, rules: Mapping[str, Any], problems: Problems) -> Any:
     origin, args = _taken_apart(kind)
     if origin in {types.UnionType, typing.Union}:
         if data is None:

@@ -129,7 +129,7 @@ def test_a_reader_at_a_desk_finds_verdict_benchmarks_and_figures(page: Path, tmp
     assert seen["cells"] > 40
     assert seen["overflow"] <= 0
     assert (seen["wide"], seen["cut"]) == ([], [])
-    assert min(seen["figure_heights"]) > 200
+    assert min(seen["figure_heights"]) > 100
     assert seen["requests"] == 0
 
 

@@ -125,9 +125,9 @@ BARRIER = "\n# OSU MPI Barrier Latency Test v5.8\n# Avg Latency(us)\n           
         ("Segmentation fault\n" + BARRIER, 1, "not understood: 'Segmentation fault'"),
         (BARRIER + "41.00\n", 5, "a second latency"),
         (BARRIER.rstrip("\n"), 4, "breaks off"),
-        ("\n# OSU MPI Barrier Latency Test v5.8\n", 2, "ends without # Avg Latency(us)"),
-        ("\n# OSU MPI Barrier Latency Test v5.8\n# Avg Latency(us)\n", 3, "ends without the latency"),
-        ("\n# OSU MPI Barrier Latency Test v5.8\n40.58\n", 3, "not understood: '40.58'"),
+        ("\n# OSU MPI Barrier Latency Test v5.8\n# Avg Latency(us)\n", 3, "ends without "),
+        ("# OSU MPI Latency Test v5.8\n8 4.25\n", 2, "not understood: '8 4.25'"),
+        ("# OSU MPI Latency Test v5.8\n# Size  Latency (us)\n8  4.25\n8  4.26\n", 4, "a second latency of size 8"),
         ("", 1, "no output of osu-micro-benchmarks"),
         ("\n\n", 2, "no output of osu-micro-benchmarks"),
         (BARRIER.replace("Barrier", "Allreduce"), 3, "not understood: '# Avg"),
@@ -195,7 +195,7 @@ def test_a_layout_that_names_no_known_format_says_which_there_are(tmp_path: Path
     layout.write_text(
         "files:\n- {path: '.*', format: hpl, case: hpl, campaign: c, place: p, nodes: 1, ranks_per_node: 1}\n"
     )
-    with pytest.raises(UsageError, match="no format 'hpl'; known: lammps, osu"):
+    with pytest.raises(UsageError, match="no format 'hpl'; known: .*osu"):
         import_dir(EXCERPTS, tmp_path / "out", layout)
 
 

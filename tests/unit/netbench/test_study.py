@@ -74,6 +74,13 @@ def test_failed_runs_are_kept_apart_and_flagged() -> None:
     assert set(rules(found)) == {"failed runs", "blocks"}
 
 
+def test_a_run_that_failed_before_it_named_its_tool_belongs_to_those_that_did() -> None:
+    made = campaign(COSTS)
+    made[1] = replace(made[1], samples=(), sanity=Sanity(ok=False, reason="not found"), case=Case("osu_latency", "osu"))
+    [found] = study(made).comparisons
+    assert len(found.other.failed) == 1
+
+
 def test_a_place_where_every_run_failed_is_not_decided_but_seen() -> None:
     made = [
         replace(r, samples=(), sanity=Sanity(ok=False, reason="image missing")) if r.place == "pod-native" else r

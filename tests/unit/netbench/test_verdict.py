@@ -112,6 +112,11 @@ def test_a_benchmark_without_a_common_size_is_not_decided() -> None:
     assert conclude([], [], runs=(20, 20)).text.startswith("not decided: no size that all runs measured")
 
 
+def test_two_ends_that_read_the_same_are_said_once() -> None:
+    judgements = [Judgement(size, Interval(0.11, 0.1102, 0.1098), "slower") for size in (8, 16)]
+    assert conclude(judgements, [], runs=(20, 20)).text == "slower by 89 % at all 2 sizes"
+
+
 @given(st.sets(st.sampled_from(SIZES), min_size=1))
 def test_ranges_of_sizes_name_each_end(chosen: set[int]) -> None:
     text = sizes_in_words(sorted(chosen), SIZES)

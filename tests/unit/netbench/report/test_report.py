@@ -112,7 +112,7 @@ def test_every_benchmark_has_its_plots_and_lammps_its_scaling(tmp_path: Path) ->
     assert html.count("<svg") == 2 * 5
     assert "lammps_hns: loop time over the number of nodes" in html
     assert "ratio to bare-metal, lower is better (band: ±3 %)" in html
-    assert "quantum of every run, us (bar: median)" in html
+    assert "time of a fixed piece of work of every run, us (bar: median)" in html
 
 
 def test_plots_take_their_colours_from_the_theme(tmp_path: Path) -> None:
