@@ -54,11 +54,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Step:
-    """Lines that may follow one another in any number; at least one must be there."""
+    """Lines that may follow one another in any number; at least one must be there, with figures if any has some."""
 
     needed: str = about("what is missing when no line of this step was seen")
     lines: tuple[Line, ...] = about("lines with figures", default=())
     skip: tuple[str, ...] = about("lines known to hold nothing of interest", default=())
+
+    def has_figures(self) -> bool:
+        """True when one of its lines holds figures: a heading alone does not make such a step complete."""
+        return any(line.samples for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -191,11 +195,11 @@ def _advance(table: Table, step: int, line: str, number: int) -> int | None:
             found = _pattern(known.match).fullmatch(line)
             if found:
                 _take(table, known, found, number)
-                if line:
+                if known.samples or (line and not steps[i].has_figures()):
                     table.steps_seen.add(i)
                 return i
         if steps[i].skip and _alternatives(steps[i].skip).fullmatch(line):
-            if line:
+            if line and not steps[i].has_figures():
                 table.steps_seen.add(i)
             return i
         if i not in table.steps_seen:

@@ -215,7 +215,7 @@ def _figure(names: Sequence[str] = ()) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(_SIZE[0], height))
     room = max((len(name) for name in names), default=0) * 0.0165
     below = 0.3 if names else 0.55
-    figure.subplots_adjust(left=max(0.11, 0.03 + room), right=0.985, bottom=below / height, top=1 - 0.4 / height)
+    figure.subplots_adjust(left=max(0.11, 0.03 + room), right=0.96, bottom=below / height, top=1 - 0.4 / height)
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     figure.patch.set_visible(False)
@@ -245,8 +245,8 @@ def _positions(sizes: Sequence[int]) -> list[float]:
 
 def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
-    usual = [size for size in (0, 8, 128, 2048, 32768, 524288, 4194304) if size in sizes]
-    wanted = usual if len(usual) > 4 else list(sizes[:: len(sizes) // 6 + 1])
+    usual = [size for size in (0, 32, 1024, 32768, 1048576) if size in sizes]
+    wanted = usual if len(usual) > 3 else list(sizes[:: len(sizes) // 6 + 1])
     _fixed(axes, "x", _positions(wanted), [bytes_in_words(size).replace(" ", "\u00a0") for size in wanted])
     axes.set_xlabel("message size")
 
@@ -266,7 +266,8 @@ def _plain_log(axes: Axes, axis: str = "y") -> None:
     which.set_major_formatter(plain)
     which.set_minor_formatter(NullFormatter())
     if high < 30 * low:
-        steps = [m * 10.0**e for e in range(-3, 8) for m in (1, 1.5, 2, 3, 5, 7) if low <= m * 10.0**e <= high]
+        fine = (1, 1.5, 2, 3, 5, 7) if high < 4 * low else (1, 2, 5)
+        steps = [m * 10.0**e for e in range(-3, 8) for m in fine if low <= m * 10.0**e <= high]
         which.set_major_locator(FixedLocator(steps))
 
 

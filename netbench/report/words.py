@@ -153,6 +153,7 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
     rows: list[tuple[str, Iterable[str]]] = [
         ("runs", [str(len(records))]),
         ("nodes", [", ".join(n.name for n in r.nodes) for r in records]),
+        ("rack and switch", [n.topology or "" for n in nodes]),
         ("kernel", [n.kernel or "" for n in nodes]),
         ("CPUs a node", [str(n.cpus or "") for n in nodes]),
         ("frequency governor", [n.governor or "" for n in nodes]),

@@ -195,7 +195,7 @@ def test_a_layout_that_names_no_known_format_says_which_there_are(tmp_path: Path
     layout.write_text(
         "files:\n- {path: '.*', format: hpl, case: hpl, campaign: c, place: p, nodes: 1, ranks_per_node: 1}\n"
     )
-    with pytest.raises(UsageError, match="no format 'hpl'; known: .*osu"):
+    with pytest.raises(UsageError, match=r"no format 'hpl'; known: .*osu"):
         import_dir(EXCERPTS, tmp_path / "out", layout)
 
 
