@@ -1,0 +1,1 @@
+"""The verbs of ``netbench``: invoke tasks, thin callers of the modules above them."""
