@@ -118,7 +118,8 @@ def measure(keepers: Mapping[str, int], seconds: float) -> dict[str, dict[str, t
 def usernetes(*words: str, state: Path) -> str:
     """Run the CLI with a state directory of our own; its stdout."""
     argv = [sys.executable, "-m", "usernetes_deploy.cli", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "XDG_STATE_HOME": str(state)})
+    environment = {**os.environ, "XDG_STATE_HOME": str(state)}
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(done.stderr)
     return done.stdout

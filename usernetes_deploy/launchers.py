@@ -9,9 +9,9 @@ from typing import Any
 
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import Launcher
+from usernetes_deploy.launch.flux import FluxLauncher
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.inventory import read_hosts
-from usernetes_deploy.launch.flux import FluxLauncher
 from usernetes_deploy.launch.local import LocalLauncher
 from usernetes_deploy.launch.ssh import SshLauncher
 from usernetes_deploy.spec import ClusterSpec

@@ -46,7 +46,8 @@ def write_config(config: NodeConfig, cni_dir: Path, snapshotter_name: str) -> Pa
         f"""version = 3
 root = {json.dumps(str(config.root / "containerd"))}
 state = "/run/containerd/state"
-disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container.v1.restart", "io.containerd.tracing.processor.v1.otlp",
+disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container.v1.restart",
+                    "io.containerd.tracing.processor.v1.otlp",
                     "io.containerd.internal.v1.tracing", "io.containerd.snapshotter.v1.erofs",
                     "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.devmapper",
                     "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]
