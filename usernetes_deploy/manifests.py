@@ -12,8 +12,8 @@ import yaml
 from usernetes_deploy.spec import ClusterSpec
 
 PROVISIONER = "rancher.io/local-path"
-VOLUMES = "/var/lib/usernetes/volumes"
-SHARED = "/var/lib/usernetes/shared"
+VOLUMES = "/var/lib/usernetes-node/volumes"
+SHARED = "/var/lib/usernetes-node/shared"
 
 
 def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str) -> list[dict[str, Any]]:

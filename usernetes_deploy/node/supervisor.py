@@ -32,8 +32,8 @@ from usernetes_deploy.node.process import Component, wait_until
 
 API_PATIENCE = 120.0
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
-VOLUMES = Path("/var/lib/usernetes/volumes")
-SHARED = Path("/var/lib/usernetes/shared")
+VOLUMES = Path("/var/lib/usernetes-node/volumes")
+SHARED = Path("/var/lib/usernetes-node/shared")
 
 
 class Supervisor:
