@@ -32,11 +32,15 @@ class BringUp:
     wait: bool = True
     created: str = ""  # ISO 8601, UTC
     cluster_id: str = ""
-    hosts: Sequence[Host] = ()
+    hosts: Sequence[Host] = ()  # to become nodes; `add` has those that come, not those that are there
+    indices: dict[str, int] = field(default_factory=dict)  # host -> number of its node; 0 carries the control plane
+    existing: Sequence[Mapping[str, Any]] = ()  # the nodes of cluster.json that are there already (`add`)
     candidates: Mapping[str, Sequence[int]] = field(default_factory=dict)  # host -> ports to try
     facts: dict[str, HostFacts] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
+    public_keys: dict[str, str] = field(default_factory=dict)
     nodes: list[NodeConfig] = field(default_factory=list)
+    peers: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # existing node -> its new part of the network
     handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes
 
@@ -46,6 +50,11 @@ class BringUp:
         if self.found_bundle is None:
             raise BundleError("this change was begun without a bundle", remedy="usernetes bundle build")
         return self.found_bundle
+
+    @property
+    def control_plane(self) -> str | None:
+        """The name of the host that is to carry the control plane; None when it is there already."""
+        return next((name for name, index in self.indices.items() if index == 0), None)
 
     @property
     def deadline(self) -> float:

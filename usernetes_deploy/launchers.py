@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import UsageError, UsernetesError
-from usernetes_deploy.launch.base import Launcher
+from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.launch.flux import FluxLauncher
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.inventory import read_hosts
@@ -48,3 +48,41 @@ def launcher_from_state(state: Mapping[str, Any], program: Path) -> Launcher:
     if kind == "flux":
         return FluxLauncher.from_state(state, program)
     raise UsernetesError(f"no launcher is called {kind!r}", tried="read the cluster's state")
+
+
+def enlarged(
+    document: Mapping[str, Any], program: Path, nodes: int | None, hosts: str | None, *, accept_new: bool = False
+) -> tuple[Launcher, list[Host]]:
+    """The launcher of a recorded cluster as it is with further hosts, and those hosts.
+
+    Raises `UsageError` when the launcher has none to give, or the flag is another launcher's.
+    """
+    state = document["launcher"]
+    taken = {str(node["name"]) for node in document["nodes"]}
+    if state["launcher"] == "ssh":
+        if not hosts:
+            raise UsageError("which hosts? A cluster over SSH grows by --hosts LIST")
+        old = SshLauncher.from_state(state, program)
+        added = [target for target in read_hosts(hosts, "") if target.name not in taken]
+        if not added:
+            raise UsageError(f"all of {hosts} are nodes of the cluster already")
+        whole = SshLauncher([*old.targets(), *added], program, accept_new=accept_new)
+        names = {target.name for target in added}
+        return whole, [host for host in whole.hosts() if host.name in names]
+    if hosts:
+        raise UsageError(f"--hosts is for the ssh launcher; this cluster was started by {state['launcher']}")
+    count = nodes or 1
+    if state["launcher"] == "flux":
+        launcher = FluxLauncher.from_state(state, program)
+        spare = list(launcher.spare_hosts())
+        if len(spare) < count:
+            raise UsageError(
+                f"{count} nodes were asked for, the Flux instance has {len(spare)} that are free",
+                remedy="flux batch -N NODES flux-jobs/usernetes-join.sh starts a further job that joins",
+            )
+        launcher.take(spare[:count])
+        return launcher, spare[:count]
+    free = (name for name in (f"node{index}" for index in range(len(taken) + count)) if name not in taken)
+    chosen = [next(free) for _ in range(count)]
+    launcher_local = LocalLauncher.from_state({**state, "count": len(taken) + count}, program)
+    return launcher_local, [Host(name, "127.0.0.1", "local") for name in chosen]

@@ -53,6 +53,19 @@ def ask_nodes(launcher: Launcher, members: Sequence[RecordedNode]) -> Outcome:
     return on_all((member.host for member in members), ask, deadline=ASK_TIMEOUT + 5)
 
 
+def change_network(
+    launcher: Launcher, members: Iterable[RecordedNode], parts: Mapping[str, Mapping[str, Any]]
+) -> Outcome:
+    """Give running nodes other peers (`parts`: node name -> its part of the network); nothing is restarted."""
+    by_name = {member.host.name: member for member in members if member.host.name in parts}
+
+    def change(host: Host) -> None:
+        argv = [*launcher.node_program(host), "network", by_name[host.name].directory]
+        launcher.run(host, argv, stdin=json.dumps(parts[host.name]).encode(), timeout=ASK_TIMEOUT).check(host.name)
+
+    return on_all((member.host for member in by_name.values()), change, deadline=ASK_TIMEOUT + 5)
+
+
 def stop_nodes(
     launcher: Launcher,
     document: Mapping[str, Any],

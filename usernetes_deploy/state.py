@@ -124,6 +124,10 @@ class ClusterState:
             context.load_cert_chain(certificate, key)
         return Api(cluster["server"], context, timeout)
 
+    def server(self) -> str:
+        """The API's address on the hosts' network."""
+        return str(self.read()["server"])
+
     def remove(self) -> None:
         """Remove the directory and everything in it."""
         shutil.rmtree(self.directory, ignore_errors=True)

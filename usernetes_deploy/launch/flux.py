@@ -146,6 +146,10 @@ class FluxLauncher:
             if host.where not in taken and int(host.where) not in offline
         ]
 
+    def take(self, hosts: Sequence[Host]) -> None:
+        """Make free hosts of the instance members."""
+        self._hosts = (*self.hosts(), *hosts)
+
     def lost(self) -> Mapping[str, str]:
         """The members whose broker is gone, each with the reason: what `status` says of them."""
         offline = self.instance.offline()

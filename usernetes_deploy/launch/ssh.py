@@ -99,6 +99,10 @@ class SshLauncher:
         config = Path(state["config"]) if state.get("config") else None
         return cls(targets, program, config=config)
 
+    def targets(self) -> Sequence[Target]:
+        """The hosts and how they are reached."""
+        return tuple(self._targets.values())
+
     def to_state(self) -> Mapping[str, Any]:
         """The hosts and how they are reached; no secret is in it."""
         hosts = [{**asdict(target), "options": list(target.options)} for target in self._targets.values()]

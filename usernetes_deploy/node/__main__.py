@@ -5,6 +5,7 @@
     run        keep a node in the foreground; its blob comes on stdin
     start      the same in the background: returns when the node's keeper stands
     supervise  (internal) the supervisor, started by rootlesskit
+    network    give a node another part of the network (JSON on stdin): peers come and go
     status     what a node says of itself, as JSON
     stop       end the node of a folder and remove the folder
     logs       the end of a component's log, or all that comes
@@ -28,6 +29,7 @@ from usernetes_deploy.network import inside
 from usernetes_deploy.network.ports import RootlesskitPorts
 from usernetes_deploy.node import supervisor, verbs
 from usernetes_deploy.node.config import NodeConfig
+from usernetes_deploy.node.control import ask
 from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
 
 
@@ -39,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     run.add_argument("--die-with-parent", action="store_true")
     commands.add_parser("start")
     commands.add_parser("supervise")
-    for name in ("status", "stop", "logs", "enter", "inside", "ports"):
+    for name in ("status", "network", "stop", "logs", "enter", "inside", "ports"):
         command = commands.add_parser(name)
         command.add_argument("directory", type=Path)
         if name == "stop":
@@ -87,6 +89,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         supervisor.main()
     elif options.verb == "status":
         print(json.dumps(verbs.status(options.directory)))
+    elif options.verb == "network":
+        ask(options.directory / "control.sock", {"verb": "network", "network": json.load(sys.stdin)})
     elif options.verb == "stop":
         verbs.stop(options.directory, options.rootlesskit, options.keep)
     elif options.verb == "logs":

@@ -123,23 +123,25 @@ def scheduler(config: NodeConfig) -> list[str]:
 
 
 def corefile(config: NodeConfig) -> str:
-    """CoreDNS answers for the cluster's domain from the API and forwards the rest."""
-    return f""".:53 {{
+    """CoreDNS answers for the cluster from the API, uncached, so that a pod is found as soon as it is there."""
+    forward = f"forward . {RUN}/resolv.conf {{\n        max_concurrent 1000\n    }}"
+    return f"""{config.dns_domain}:53 in-addr.arpa:53 ip6.arpa:53 {{
     bind {config.node_ip}
     errors
     kubernetes {config.dns_domain} in-addr.arpa ip6.arpa {{
         kubeconfig {KUBERNETES}/coredns.conf
         pods insecure
         fallthrough in-addr.arpa ip6.arpa
-        ttl 30
+        ttl 5
     }}
-    forward . {RUN}/resolv.conf {{
-        max_concurrent 1000
-    }}
-    cache {{
-        success 9984 30
-        denial 9984 1
-    }}
+    {forward}
+    loadbalance
+}}
+.:53 {{
+    bind {config.node_ip}
+    errors
+    {forward}
+    cache 30
     loadbalance
 }}
 """

@@ -38,7 +38,7 @@ class CheckNetwork:
 
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` naming the pods that did not get through."""
-        members = len(up.nodes) - len(up.missing)
+        members = len(up.existing) + len(up.nodes) - len(up.missing)
         image, _ = up.bundle.image("busybox")
         probe = daemon_set(members, up.spec.network.dns_domain, image)
         api = up.api()

@@ -53,7 +53,7 @@ class CheckNodes:
 def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
     """What a host lacks; of the ports drawn, one free one of a kind is enough."""
     found = [item for item in facts.judge(answers, need(up.spec), node=host.name) if item.fact != "ports"]
-    for kind in ("udp", "tcp") if host == up.hosts[0] else ("udp",):
+    for kind in ("udp", "tcp") if host.name == up.control_plane else ("udp",):
         if not free_port(up, host, answers, kind):
             wanted = up.spec.mesh_port if kind == "udp" else up.spec.api_port
             found.append(
@@ -77,7 +77,7 @@ def free_port(up: BringUp, host: Host, answers: HostFacts, kind: str) -> int | N
 def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
     """Where the node of `host` goes, of answers that were judged fit."""
     spec = up.spec
-    index = list(up.hosts).index(host)
+    index = up.indices[host.name]
     disk = facts.choose_node_dir(answers, need(spec))
     link = facts.choose_interface(answers, need(spec))
     base = Path(disk.path) / f"usernetes-{answers.user.uid}"
@@ -97,7 +97,7 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
         cgroups="delegated" if answers.cgroups.via else "none",
         nameservers=tuple(spec.network.nameservers) or answers.resolver.servers,
         mesh_port=mesh_port,
-        api_port=free_port(up, host, answers, "tcp") if host == up.hosts[0] else None,
+        api_port=free_port(up, host, answers, "tcp") if index == 0 else None,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import UsageError
+from usernetes_deploy.launch.base import Host
 from usernetes_deploy.spec import NAME
 
 CANDIDATES = 8  # ports tried on each host; the first that is free is taken
@@ -31,20 +33,31 @@ class ConnectHosts:
                 remedy=f"--nodes {len(hosts)}, or a larger allocation",
             )
         up.hosts = hosts[: up.spec.nodes]
-        bad = [host.name for host in up.hosts if not NAME.match(host.name)]
-        if bad:
-            raise UsageError(f"host names that cannot name a Kubernetes node: {', '.join(bad)}")
+        check_names(up.hosts)
+        up.indices = {host.name: index for index, host in enumerate(up.hosts)}
         up.cluster_id = secrets.token_hex(4)
         up.created = datetime.now(UTC).isoformat(timespec="seconds")
-        # Hosts may be one and the same (local launcher), so no candidate is given twice.
-        drawn = iter(secrets.SystemRandom().sample(PORTS, k=min(len(PORTS), (len(up.hosts) + 1) * CANDIDATES)))
-        shared = up.launcher.name == "local"
-        ports: dict[str, list[int]] = {}
-        common = [next(drawn) for _ in range(CANDIDATES)]
-        for host in up.hosts:
-            ports[host.name] = [next(drawn) for _ in range(CANDIDATES)] if shared else common
-        up.candidates = ports
+        up.candidates = draw_ports(up)
         return f"{len(up.hosts)} {'host' if len(up.hosts) == 1 else 'hosts'} ({up.launcher.name})"
 
     def undo(self, up: BringUp) -> None:
         """Nothing was changed."""
+
+
+def check_names(hosts: Sequence[Host]) -> None:
+    """Raise `UsageError` for names that Kubernetes would refuse, all of them at once."""
+    bad = [host.name for host in hosts if not NAME.match(host.name)]
+    if bad:
+        raise UsageError(f"host names that cannot name a Kubernetes node: {', '.join(bad)}")
+
+
+def draw_ports(up: BringUp) -> dict[str, list[int]]:
+    """Ports to try on each host; where hosts are one and the same (local launcher) no port is drawn twice."""
+    shared = up.launcher.name == "local"
+    kinds = len(up.hosts) if shared else 1
+    drawn = iter(secrets.SystemRandom().sample(PORTS, k=min(len(PORTS), kinds * CANDIDATES)))
+    common = [next(drawn) for _ in range(CANDIDATES)]
+    return {
+        host.name: [next(drawn) for _ in range(CANDIDATES)] if shared and place else common
+        for place, host in enumerate(up.hosts)
+    }

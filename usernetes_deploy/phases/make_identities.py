@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from usernetes_deploy import manifests
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.identities import Identities
+from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network import backend_named, native
 from usernetes_deploy.network.base import Member, Networks
 from usernetes_deploy.network.keys import make_key_pair
@@ -30,40 +32,33 @@ class MakeIdentities:
     def apply(self, up: BringUp) -> str:
         """Nothing leaves the driver yet."""
         spec = up.spec
-        identities = Identities.make()
+        identities = Identities.from_secret(up.state.read_secret("secrets.json")) if up.existing else Identities.make()
         hosts = [host for host in up.hosts if host.name in up.places]
         keys = {host.name: make_key_pair() for host in hosts}
+        up.public_keys = {name: pair.public for name, pair in keys.items()}
         networks = networks_of(spec)
-        members = [
-            Member(
-                index=index,
-                name=host.name,
-                # Nodes of one host meet on its loopback: nothing of the mesh is to be seen from outside.
-                address="127.0.0.1" if up.launcher.name == "local" else up.places[host.name].address,
-                port=up.places[host.name].mesh_port,
-                mtu=up.places[host.name].mtu,
-                public_key=keys[host.name].public,
-            )
-            for index, host in enumerate(up.hosts)
-            if host.name in up.places
-        ]
+        members = [*(recorded_member(up, node) for node in up.existing), *(new_member(up, host) for host in hosts)]
         backend = backend_named(spec.network.backend)
         plans = backend.plan(members, networks)
-        addresses = {name: place.address for name, place in up.places.items()}
+        part_of = {member.name: dict(plan) for member, plan in zip(members, plans, strict=True)}
+        up.peers = {str(node["name"]): network_part(spec, part_of[str(node["name"])]) for node in up.existing}
+        member_of = {member.name: member for member in members}
+        addresses = {str(node["name"]): str(node["address"]) for node in up.existing}
+        addresses |= {name: place.address for name, place in up.places.items()}
         own_objects = [*native.manifests(addresses), *backend.objects(members, networks)]
-        publishing = set()
-        first = up.places[hosts[0].name]
-        outside = f"https://{first.address}:{first.api_port}"
-        api_names = server_names(spec, networks, hosts[0].name, first.address)
+        publishing = {str(node["address"]) for node in up.existing}
+        outside = up.state.server() if up.existing else server_of(up)
+        api_port = int(outside.rpartition(":")[2])
         proxy = identities.proxy_credential()
         busybox, _ = up.bundle.image("busybox")
-        for member, host, plan in zip(members, hosts, plans, strict=True):
-            place = up.places[host.name]
+        for host in hosts:
+            place, member = up.places[host.name], member_of[host.name]
             node_ip = networks.node_address(member.index)
             inside = f"https://{networks.node_address(0)}:{API_PORT}"
             files = identities.node_files(host.name, node_ip, proxy, spec.name, inside)
             control_plane = member.index == 0
             if control_plane:
+                api_names = server_names(spec, networks, host.name, place.address)
                 files |= identities.control_plane_files(spec.name, inside, api_names, node_ip, metrics=spec.metrics)
                 files[str(RUN / "helper-image")] = busybox
                 files[str(RUN / "local-path.json")] = manifests.local_path_config(spec)
@@ -84,7 +79,7 @@ class MakeIdentities:
                     node_dir=str(place.node_dir),
                     bundle=str(staged(up, host)),
                     host_address=place.address,
-                    api_port=first.api_port or 0,
+                    api_port=api_port,
                     api_url=inside,
                     api_outside=outside,
                     node_ip=node_ip,
@@ -95,7 +90,10 @@ class MakeIdentities:
                     dns_domain=spec.network.dns_domain,
                     nameservers=list(place.nameservers),
                     outer=place.outer,
-                    network=network_part(spec, dict(plan), keys[host.name].private.reveal()),
+                    network={
+                        **network_part(spec, part_of[host.name]),
+                        "privateKey": keys[host.name].private.reveal(),
+                    },
                     files=files,
                     manifests=(
                         [*manifests.objects(spec, node_ip, dns_ip(spec), busybox), *own_objects]
@@ -116,6 +114,8 @@ class MakeIdentities:
                     publishes=publishes,
                 )
             )
+        if up.existing:
+            return f"{len(up.nodes)} new nodes"
         up.state.write_secret("kubeconfig", identities.administrator(spec.name, outside))
         up.state.write_secret("secrets.json", identities.to_secret())
         return f"{len(up.nodes)} nodes, {sum(len(node.files) for node in up.nodes)} files"
@@ -153,12 +153,49 @@ def server_names(spec: ClusterSpec, networks: Networks, host: str, address: str)
     ]  # fmt: skip
 
 
-def network_part(spec: ClusterSpec, plan: dict[str, Any], private_key: str) -> dict[str, Any]:
-    """The backend's part of a node's blob, with its private key and the MTU that the spec asks for."""
-    part = {**plan, "privateKey": private_key}
-    if spec.network.mtu:
-        part["mtu"] = spec.network.mtu
-    return part
+def network_part(spec: ClusterSpec, plan: dict[str, Any]) -> dict[str, Any]:
+    """The backend's part of a node's blob, with the MTU that the spec asks for."""
+    return {**plan, "mtu": spec.network.mtu} if spec.network.mtu else plan
 
 
-__all__ = ["KUBERNETES", "MakeIdentities", "dns_ip", "networks_of", "server_names"]
+def peers_without(up: BringUp) -> dict[str, Mapping[str, Any]]:
+    """The existing nodes' part of the network as it is without any other node, by node name."""
+    members = [recorded_member(up, node) for node in up.existing]
+    plans = backend_named(up.spec.network.backend).plan(members, networks_of(up.spec))
+    return {member.name: network_part(up.spec, dict(plan)) for member, plan in zip(members, plans, strict=True)}
+
+
+def new_member(up: BringUp, host: Host) -> Member:
+    """A node that is to be, as its peers will see it."""
+    place = up.places[host.name]
+    return Member(
+        index=up.indices[host.name],
+        name=host.name,
+        address=meeting_address(up, place.address),
+        port=place.mesh_port,
+        mtu=place.mtu,
+        public_key=up.public_keys[host.name],
+    )
+
+
+def recorded_member(up: BringUp, node: Mapping[str, Any]) -> Member:
+    """A node that is there, from cluster.json."""
+    return Member(
+        index=int(node["index"]),
+        name=str(node["name"]),
+        address=meeting_address(up, str(node["address"])),
+        port=int(node["meshPort"]),
+        mtu=int(node["mtu"]),
+        public_key=str(node["publicKey"]),
+    )
+
+
+def meeting_address(up: BringUp, address: str) -> str:
+    """Nodes of one host meet on its loopback: nothing of the mesh is to be seen from outside."""
+    return "127.0.0.1" if up.launcher.name == "local" else address
+
+
+def server_of(up: BringUp) -> str:
+    """The API's address on the hosts' network."""
+    first = up.places[str(up.control_plane)]
+    return f"https://{first.address}:{first.api_port}"

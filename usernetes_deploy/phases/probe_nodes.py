@@ -50,13 +50,12 @@ class ProbeNodes:
 
 def need_of(up: BringUp, *hosts: Host) -> facts.Need:
     """What the node of `hosts` needs of its host, with the ports it may take."""
-    first = up.hosts[0]
     spec = up.spec
     ports: list[str] = []
     for host in hosts:
         candidates = up.candidates[host.name]
         ports += [f"udp/{port}" for port in ([spec.mesh_port] if fixed_mesh_port(up) else candidates)]
-        if host == first:
+        if host.name == up.control_plane:
             ports += [f"tcp/{port}" for port in ([spec.api_port] if spec.api_port else candidates)]
     return need(spec, tuple(ports))
 
@@ -82,7 +81,7 @@ def fixed_mesh_port(up: BringUp) -> bool:
 def tolerated(up: BringUp, failures: Mapping[str, BaseException]) -> dict[str, BaseException]:
     """The failures that --min-nodes lets pass; raises `NodeFailures` when they are too many or the first host's."""
     lost = {**up.missing, **failures}
-    least = up.spec.min_nodes or up.spec.nodes
-    if failures and (up.spec.nodes - len(lost) < least or up.hosts[0].name in lost):
+    least = (0 if up.existing else up.spec.min_nodes) or len(up.hosts)
+    if failures and (len(up.hosts) - len(lost) < least or up.control_plane in lost):
         raise NodeFailures(failures)
     return dict(failures)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from usernetes_deploy import __version__
 from usernetes_deploy.context import BringUp
+from usernetes_deploy.launch.base import Host
 from usernetes_deploy.spec import dump
 
 
@@ -33,8 +36,9 @@ class RecordCluster:
 
 def record(up: BringUp, phase: str) -> None:
     """Write what is known now. `phase` is starting, running or degraded."""
-    first = up.hosts[0].name
-    api = up.places[first]
+    nodes = [*up.existing, *(entry(up, host) for host in up.hosts if host.name in up.places)]
+    nodes.sort(key=lambda node: int(node["index"]))
+    server = f"https://{nodes[0]['address']}:{nodes[0]['apiPort']}"
     up.state.write(
         {
             "name": up.spec.name,
@@ -45,29 +49,31 @@ def record(up: BringUp, phase: str) -> None:
             "spec": dump(up.spec),
             "launcher": dict(up.launcher.to_state()),
             "bundle": {"name": up.bundle.manifest.name, "digest": up.bundle.digest, "root": str(up.bundle.root)},
-            "server": f"https://{api.address}:{api.api_port}",
-            "nextIndex": len(up.hosts),
-            "nodes": [
-                {
-                    "name": host.name,
-                    "index": index,
-                    "host": {"name": host.name, "address": host.address, "where": host.where},
-                    "address": up.places[host.name].address,
-                    "interface": up.places[host.name].interface,
-                    "interfaceWhy": up.places[host.name].why,
-                    "directory": str(up.places[host.name].node_dir),
-                    "base": str(up.places[host.name].base),
-                    "outer": up.places[host.name].outer,
-                    "cgroups": up.places[host.name].cgroups,
-                    "meshPort": up.places[host.name].mesh_port,
-                    "apiPort": up.places[host.name].api_port,
-                    "mtu": up.places[host.name].mtu,
-                    "handle": dict(up.handles.get(host.name, {})),
-                }
-                for index, host in enumerate(up.hosts)
-                if host.name in up.places
-            ],
+            "server": server,
+            "nodes": nodes,
             "givenUp": {name: str(error) for name, error in up.missing.items()},
             "phases": up.report.seconds,
         }
     )
+
+
+def entry(up: BringUp, host: Host) -> dict[str, Any]:
+    """One node of cluster.json."""
+    place = up.places[host.name]
+    return {
+        "name": host.name,
+        "index": up.indices[host.name],
+        "host": {"name": host.name, "address": host.address, "where": host.where},
+        "address": place.address,
+        "interface": place.interface,
+        "interfaceWhy": place.why,
+        "directory": str(place.node_dir),
+        "base": str(place.base),
+        "outer": place.outer,
+        "cgroups": place.cgroups,
+        "meshPort": place.mesh_port,
+        "apiPort": place.api_port,
+        "mtu": place.mtu,
+        "publicKey": up.public_keys.get(host.name, ""),
+        "handle": dict(up.handles.get(host.name, {})),
+    }

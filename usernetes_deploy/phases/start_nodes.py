@@ -35,5 +35,7 @@ class StartNodes:
     def undo(self, up: BringUp) -> None:
         """Stop them all, keeping their logs beside the state directory as evidence."""
         evidence = up.state.root / f"{up.spec.name}.failed"
-        stop_nodes(up.launcher, up.state.read(), members_of(up.state.read()), keep=evidence).check("stop the nodes")
+        document = up.state.read()
+        begun = [member for member in members_of(document) if member.host.name in up.indices]
+        stop_nodes(up.launcher, document, begun, keep=evidence).check("stop the nodes")
         up.report.line(f"  the nodes' logs are kept in {evidence}")

@@ -26,7 +26,7 @@ class WaitReady:
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` with what is still missing, or `NodeFailures` with what the nodes said."""
         wanted = {node.name for node in up.nodes} - set(up.missing)
-        least = up.spec.min_nodes or len(wanted)
+        least = (0 if up.existing else up.spec.min_nodes) or len(wanted)
         began, looked = time.monotonic(), time.monotonic()
         pause = 0.1 + len(wanted) / 2000
         ready: set[str] = set()
@@ -38,13 +38,13 @@ class WaitReady:
                     break
                 waited = time.monotonic() - began
                 if waited > up.deadline:
-                    if len(ready) >= least and up.nodes[0].name in ready:
+                    if len(ready) >= least and up.control_plane not in wanted - ready:
                         break
                     raise TimedOut(self._missing(up, wanted - ready, waited))
                 if time.monotonic() - looked > LOOK_AFTER:
                     looked = time.monotonic()
                     failed = failures(up, wanted - ready)
-                    if failed and (len(wanted) - len(failed) < least or up.nodes[0].name in failed):
+                    if failed and (len(wanted) - len(failed) < least or up.control_plane in failed):
                         raise NodeFailures(failed)
                     up.missing.update(failed)
                     wanted -= set(failed)

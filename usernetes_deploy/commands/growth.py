@@ -1,0 +1,77 @@
+"""Verbs that make a running cluster larger or smaller: add, remove."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from usernetes_deploy import growth
+from usernetes_deploy.commands.cluster import number
+from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report
+from usernetes_deploy.errors import UsageError
+from usernetes_deploy.launch.base import Host, Launcher
+from usernetes_deploy.launchers import enlarged
+
+
+@task(
+    help={
+        "cluster": CLUSTER_HELP,
+        "nodes": "how many further nodes (local launcher, or free nodes of the Flux instance)",
+        "hosts": "which further hosts (ssh launcher): a list as node[05-08], or a file",
+        "accept-new": "trust host keys never seen before (ssh launcher)",
+        "quiet": "no progress, only the names of the new nodes",
+    }
+)
+def add(
+    _: Context,
+    cluster: str | None = None,
+    nodes: int | None = None,
+    hosts: str | None = None,
+    accept_new: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Add nodes to a running cluster and print their names.
+
+    Examples:
+
+      usernetes add --nodes 2
+      usernetes add --hosts node[05-08]
+    """
+    wanted = number("nodes", nodes)
+    if wanted is not None and wanted < 1:
+        raise UsageError(f"--nodes: expected a whole number >= 1, got {wanted}")
+    state = chosen(cluster)
+    document = state.read()
+    launcher, further = enlarged(document, node_program(), wanted, hosts, accept_new=accept_new)
+
+    def find(_: Launcher) -> Sequence[Host]:
+        return further
+
+    try:
+        print("\n".join(growth.add(state, report(quiet=quiet), launcher, find)))
+    finally:
+        launcher.close()
+
+
+@task(
+    positional=["node"],
+    help={
+        "node": "the node's name; several as a,b",
+        "cluster": CLUSTER_HELP,
+        "drain-seconds": "how long its pods may take to leave",
+    },
+)
+def remove(_: Context, node: str, cluster: str | None = None, drain_seconds: int = growth.DRAIN_SECONDS) -> None:
+    """Cordon and drain a node, and have it leave the cluster.
+
+    Examples:
+
+      usernetes remove node3
+    """
+    names = [name for name in node.split(",") if name]
+    growth.remove(chosen(cluster), report(), node_program(), names, drain_seconds=int(drain_seconds))
+
+
+TASKS = (add, remove)

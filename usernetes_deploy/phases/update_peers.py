@@ -1,0 +1,30 @@
+"""Tell the nodes that are there who comes: their part of the network changes while they run."""
+
+from __future__ import annotations
+
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.nodes import change_network, members_of
+from usernetes_deploy.phases.make_identities import peers_without
+
+
+class UpdatePeers:
+    """Nodes that cannot be told (lost ones) are reported and do not keep others from growing."""
+
+    title = "tell the nodes their peers"
+
+    def check(self, up: BringUp) -> bool:
+        """Only where nodes are there already."""
+        return bool(up.existing)
+
+    def apply(self, up: BringUp) -> str:
+        """Change the peers of every existing node."""
+        outcome = change_network(up.launcher, members_of(up.state.read()), up.peers)
+        for name, error in outcome.failures.items():
+            up.report.line(f"  warning: {name} could not be told its new peers: {error}")
+        if up.existing[0]["name"] in outcome.failures:
+            outcome.check("tell the nodes their peers")
+        return f"{len(outcome.results)} told"
+
+    def undo(self, up: BringUp) -> None:
+        """Back to the peers there were."""
+        change_network(up.launcher, members_of(up.state.read()), peers_without(up))
