@@ -149,7 +149,8 @@ def put(target: Path, manifest: Manifest, fill: Callable[[Path], object]) -> Non
 def collect_garbage(cache: Path) -> list[tuple[str, int]]:
     """Remove all but the current bundle, its built components, and bundles that a process runs from.
 
-    Hold `locked` while calling. Returns (name, bytes) of what went. Bytes that a hard link shares with something kept are counted, though not freed.
+    Hold `locked` while calling. Returns (name, bytes) of what went; bytes that a hard link shares with something kept
+    are counted, though not freed.
     """
     current = (cache / "bundles" / "current").resolve()
     kept = stage.read_manifest(current).files if current.is_dir() else {}
