@@ -95,16 +95,17 @@ def locate(path: Path | None = None, cache: Path | None = None) -> Bundle:
     Raises `BundleError`, with the command that makes one, when there is none or when it is visibly damaged; contents
     are verified where the bundle is staged.
     """
-    if path is None:
-        link = (cache or default_cache()) / "bundles" / "current"
-        if not link.is_symlink():
-            raise BundleError(f"there is no bundle in {link.parent.parent}", remedy=stage.REMEDY)
-        path = link
-    root = path.expanduser().resolve()
-    if root.is_file():
-        raise BundleError(f"{root} is a file, not a bundle's folder", remedy=f"usernetes bundle import {root}")
-    if not root.is_dir():
-        raise BundleError(f"there is no bundle at {root}", remedy=REMEDY)
+    cache = cache or default_cache()
+    try:
+        if path is None and not (cache / "bundles" / "current").is_symlink():
+            raise BundleError(f"there is no bundle in {cache}", remedy=stage.REMEDY)
+        root = (path.expanduser() if path else cache / "bundles" / "current").resolve()
+        if root.is_file():
+            raise BundleError(f"{root} is a file, not a bundle's folder", remedy=f"usernetes bundle import {root}")
+        if not root.is_dir():
+            raise BundleError(f"there is no bundle at {root}", remedy=stage.REMEDY)
+    except OSError as error:
+        raise BundleError(f"{error.filename}: {error.strerror}", remedy=stage.REMEDY) from error
     manifest = stage.read_manifest(root)
     missing = [name for name, file in manifest.files.items() if not _has_size(root / name, file.size)]
     if missing:
@@ -182,27 +183,29 @@ def usage(path: Path) -> int:
 
 @contextlib.contextmanager
 def locked(cache: Path) -> Iterator[None]:
-    """Hold the cache for this process. Raises `BundleError`, naming the holder, when another process works in it."""
+    """Hold the cache for this process.
+
+    Raises `BundleError`: another process works in it (and is named), or it cannot be written to, then or in the body.
+    """
+    elsewhere = "choose another folder with --cache DIR"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = (cache / "lock").open("a+")
+        with (cache / "lock").open("a+") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                raise BundleError(
+                    f"the cache {cache} is in use by {holder}", remedy=f"wait for it, or {elsewhere}"
+                ) from error
+            with contextlib.suppress(OSError):  # a full disk; it only serves the message above
+                os.truncate(lock.fileno(), 0)
+                os.write(lock.fileno(), f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+            yield
     except OSError as error:
-        remedy = "choose another folder with --cache DIR"
-        raise BundleError(f"cannot write to the cache {cache}: {error.strerror}", remedy=remedy) from error
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise BundleError(
-                f"the cache {cache} is in use by {holder}",
-                remedy="wait for it, or choose another folder with --cache DIR",
-            ) from error
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        yield
+        what = error.strerror or str(error)
+        raise BundleError(f"cannot write to the cache {cache}: {what}", remedy=elsewhere) from error
 
 
 def _point(link: Path, name: str) -> None:

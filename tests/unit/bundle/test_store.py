@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -99,6 +100,21 @@ def test_a_cache_that_cannot_be_made_says_why() -> None:
     with pytest.raises(BundleError, match=f"cannot write to the cache {unwritable}") as error, store.locked(unwritable):
         pass
     assert "--cache DIR" in (error.value.remedy or "")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_cache_that_may_not_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0)
+    with pytest.raises(BundleError, match="Permission denied"):
+        bundle.locate(None, tmp_path / "cache")
+
+
+def test_what_fails_in_a_held_cache_is_told_in_its_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BundleError, match=f"cannot write to the cache {tmp_path}: No space left"),
+        store.locked(tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_old_bundles_go_and_what_the_current_one_is_made_of_stays(cache: Path, tmp_path: Path) -> None:
