@@ -5,7 +5,7 @@ disk.
 """
 
 from usernetes_deploy.bundle.archive import pack
-from usernetes_deploy.bundle.store import NO_BUNDLE, Bundle, locate
+from usernetes_deploy.bundle.store import Bundle, locate
 from usernetes_deploy.errors import BundleError
 
-__all__ = ["NO_BUNDLE", "Bundle", "BundleError", "locate", "pack"]
+__all__ = ["Bundle", "BundleError", "locate", "pack"]

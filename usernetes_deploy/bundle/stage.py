@@ -223,9 +223,6 @@ def extract(archive: Path, into: Path) -> Manifest:
         if missing:
             raise BundleError(f"{archive} is truncated: it lacks {', '.join(sorted(missing))}", remedy=REMEDY)
     write_manifest(into, manifest.document)
-    for folder in into.iterdir():
-        if folder.is_dir():
-            folder.chmod(0o755)
     return manifest
 
 
@@ -241,9 +238,9 @@ def prune(parent: Path, keep: Set[str] = frozenset()) -> list[str]:
     """
     gone = []
     with locked(parent):
-        in_use = {path.parts[len(parent.parts)] for path in _running() if parent in path.parents}
+        kept = keep | in_use(parent)
         for root in sorted(parent.iterdir()):
-            if root.is_dir() and (root / MANIFEST).exists() and root.name not in keep | in_use:
+            if root.is_dir() and (root / MANIFEST).exists() and root.name not in kept:
                 shutil.rmtree(root)
                 gone.append(root.name)
     return gone
@@ -289,6 +286,7 @@ def placing(target: Path) -> Iterator[Path]:
         fresh = Path(tempfile.mkdtemp(prefix=".placing-", dir=target.parent))
         fresh.chmod(0o755)
         yield fresh
+        _open_to_read(fresh)
         if target.is_symlink() or target.exists():
             old = Path(tempfile.mkdtemp(prefix=".placing-", dir=target.parent))
             target.rename(old / "old")
@@ -308,6 +306,12 @@ def placing(target: Path) -> Iterator[Path]:
     finally:
         if fresh is not None:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _open_to_read(root: Path) -> None:
+    """Let everybody read a bundle, whatever the umask: an administrator may have made it for all users."""
+    for path in root.iterdir():
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def share(source: Path, target: Path, file: File) -> None:
@@ -367,10 +371,15 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _running() -> Iterator[Path]:
+def in_use(parent: Path) -> set[str]:
+    """The names under `parent` from which a process of this host runs; those that may not be looked at are left out."""
+    parent, names = parent.resolve(), set()
     for entry in Path("/proc").glob("[0-9]*/exe"):
         with contextlib.suppress(OSError):
-            yield entry.readlink()
+            program = entry.readlink()
+            if parent in program.parents:
+                names.add(program.relative_to(parent).parts[0])
+    return names
 
 
 def _check_owner(parent: Path) -> None:

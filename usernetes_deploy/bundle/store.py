@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,6 @@ from usernetes_deploy.bundle.stage import Manifest
 from usernetes_deploy.errors import BundleError
 
 REMEDY = "usernetes bundle build"
-DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,6 @@ class Bundle:
         raise BundleError(f"the bundle {self.manifest.name} has no {name}", remedy=f"{REMEDY} --with ...")
 
 
-NO_BUNDLE = Bundle(Path(), Manifest("", {}, {"components": [], "images": {}}))
-
-
 def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
     """``$XDG_CACHE_HOME/usernetes``, or below ``~/.cache`` as the XDG rules say."""
     base = environ.get("XDG_CACHE_HOME", "")
@@ -97,25 +92,20 @@ def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
 def locate(path: Path | None = None, cache: Path | None = None) -> Bundle:
     """The bundle in the folder `path`, or else the current one of `cache` (default: `default_cache`).
 
-    `path` may also be the start of the digest of a bundle in `cache`.
-
     Raises `BundleError`, with the command that makes one, when there is none or when it is visibly damaged; contents
     are verified where the bundle is staged.
     """
-    folder = (cache or default_cache()) / "bundles"
-    if path is None:
-        link = folder / "current"
-        if not link.is_symlink():
-            raise BundleError(f"there is no bundle in {link.parent.parent}", remedy=stage.REMEDY)
-        path = link
-    if DIGEST.fullmatch(str(path)) and not path.exists():
-        found = [root for root in folder.glob(f"{str(path)[:16]}*") if root.is_dir()]
-        path = found[0] if len(found) == 1 else folder / path
-    root = path.expanduser().resolve()
-    if root.is_file():
-        raise BundleError(f"{root} is a file, not a bundle's folder", remedy=f"usernetes bundle import {root}")
-    if not root.is_dir():
-        raise BundleError(f"there is no bundle at {root}", remedy=REMEDY)
+    cache = cache or default_cache()
+    try:
+        if path is None and not (cache / "bundles" / "current").is_symlink():
+            raise BundleError(f"there is no bundle in {cache}", remedy=stage.REMEDY)
+        root = (path.expanduser() if path else cache / "bundles" / "current").resolve()
+        if root.is_file():
+            raise BundleError(f"{root} is a file, not a bundle's folder", remedy=f"usernetes bundle import {root}")
+        if not root.is_dir():
+            raise BundleError(f"there is no bundle at {root}", remedy=stage.REMEDY)
+    except OSError as error:
+        raise BundleError(f"{error.filename}: {error.strerror}", remedy=stage.REMEDY) from error
     manifest = stage.read_manifest(root)
     missing = [name for name, file in manifest.files.items() if not _has_size(root / name, file.size)]
     if missing:
@@ -158,13 +148,15 @@ def put(target: Path, manifest: Manifest, fill: Callable[[Path], object]) -> Non
 
 
 def collect_garbage(cache: Path) -> list[tuple[str, int]]:
-    """Remove all but the current bundle and the built components that are part of it; hold `locked` while calling.
+    """Remove all but the current bundle, its built components, and bundles that a process runs from.
 
-    Returns (name, bytes) of what went. Bytes that a hard link shares with something kept are counted, though not freed.
+    Hold `locked` while calling. Returns (name, bytes) of what went; bytes that a hard link shares with something kept
+    are counted, though not freed.
     """
     current = (cache / "bundles" / "current").resolve()
     kept = stage.read_manifest(current).files if current.is_dir() else {}
-    doomed = [path for path in (cache / "bundles").glob("*") if path.name != "current" and path != current]
+    kept_names = {"current", current.name, *stage.in_use(cache / "bundles")}
+    doomed = [path for path in (cache / "bundles").glob("*") if path.name not in kept_names]
     doomed += list((cache / "downloads").glob("*"))
     for built in (cache / "built").glob("*"):
         try:
@@ -191,27 +183,29 @@ def usage(path: Path) -> int:
 
 @contextlib.contextmanager
 def locked(cache: Path) -> Iterator[None]:
-    """Hold the cache for this process. Raises `BundleError`, naming the holder, when another process works in it."""
+    """Hold the cache for this process.
+
+    Raises `BundleError`: another process works in it (and is named), or it cannot be written to, then or in the body.
+    """
+    elsewhere = "choose another folder with --cache DIR"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = (cache / "lock").open("a+")
+        with (cache / "lock").open("a+") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                raise BundleError(
+                    f"the cache {cache} is in use by {holder}", remedy=f"wait for it, or {elsewhere}"
+                ) from error
+            with contextlib.suppress(OSError):  # a full disk; it only serves the message above
+                os.truncate(lock.fileno(), 0)
+                os.write(lock.fileno(), f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+            yield
     except OSError as error:
-        remedy = "choose another folder with --cache DIR"
-        raise BundleError(f"cannot write to the cache {cache}: {error.strerror}", remedy=remedy) from error
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise BundleError(
-                f"the cache {cache} is in use by {holder}",
-                remedy="wait for it, or choose another folder with --cache DIR",
-            ) from error
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        yield
+        what = error.strerror or str(error)
+        raise BundleError(f"cannot write to the cache {cache}: {what}", remedy=elsewhere) from error
 
 
 def _point(link: Path, name: str) -> None:

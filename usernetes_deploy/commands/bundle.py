@@ -11,9 +11,10 @@ from invoke.collection import Collection
 from invoke.tasks import task
 
 from usernetes_deploy.bundle import archive, build, components, download, pins, stage, store
+from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsageError
 
-CACHE = "folder of the cache (default: $XDG_CACHE_HOME/usernetes)"
+CACHE = "folder of the cache (default: $USERNETES_BUNDLE_CACHE, or $XDG_CACHE_HOME/usernetes)"
 WITH = "an optional component: flannel, kwok or metrics-server; may be repeated"
 PINS = "file of pins (default: $XDG_CONFIG_HOME/usernetes/pins.yaml)"
 PATH = "a bundle's folder (default: the current one of the cache)"
@@ -154,7 +155,7 @@ def mib(size: int) -> str:
 
 
 def _cache(cache: str) -> Path:
-    return Path(cache).expanduser().absolute() if cache else store.default_cache()
+    return Path(cache).expanduser().absolute() if cache else bundle_cache()
 
 
 def _load_pins(file: str) -> dict[str, str]:

@@ -33,6 +33,23 @@ def test_a_staged_bundle_is_the_source_under_its_digest(source: Path, tmp_path: 
     assert (root / "bin").stat().st_mode & 0o777 == 0o755
 
 
+def test_the_umask_does_not_hide_a_bundle_from_other_users(source: Path, tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        root = stage.stage(source, tmp_path / "bundle")
+    finally:
+        os.umask(old)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (root, *root.iterdir())}
+    assert modes == {
+        root.name: 0o755,
+        "bin": 0o755,
+        "cni": 0o755,
+        "images": 0o755,
+        stage.MANIFEST: 0o644,
+        stage.STAMP: 0o644,
+    }
+
+
 def test_what_is_there_and_untouched_is_not_read_again(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
