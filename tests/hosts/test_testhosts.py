@@ -29,7 +29,7 @@ def test_a_host_has_its_own_name_address_disks_etc_and_home(virtual_hosts: Virtu
     assert virtual_hosts.on(first, "hostname").strip() == first
     assert virtual_hosts.address(first) in virtual_hosts.on(first, "ip -o -4 addr show eth0")
     assert virtual_hosts.on(first, "ls /sys/class/net").split() == ["eth0", "lo"]
-    for folder in ("/tmp", "/var/tmp", "/etc", "/run", "/dev/shm", "/var/lib/usernetes"):
+    for folder in ("/tmp", "/var/tmp", "/etc", "/run", "/dev/shm", "/var/lib/usernetes/prepare"):
         virtual_hosts.on(first, f"echo {first} > {folder}/mark")
         assert virtual_hosts.on(second, f"cat {folder}/mark", check=False) == ""
         assert not Path(folder, "mark").exists()

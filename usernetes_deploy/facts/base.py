@@ -28,7 +28,7 @@ class Need:
     node_dir: str = ""
     disk: int = 2 * 1024**3
     memory: int = 1024**3
-    socket_tail: int = 72
+    socket_tail: int = 58
     ports: tuple[str, ...] = ()
     address: str = ""
     cidrs: tuple[str, ...] = ("10.244.0.0/16", "10.96.0.0/16", "10.64.0.0/16")
