@@ -21,7 +21,6 @@ from usernetes_deploy.network.flannel import objects
 from usernetes_deploy.network.ports import Forward, RootlesskitPorts
 
 COMPONENT = "flanneld"
-NODE_INTERFACE = "node0"
 OVERLAY = "flannel.1"
 OVERHEAD = 50
 SMALLEST_MTU = 1280
@@ -89,7 +88,7 @@ class Flannel:
 
     def apply(self, config: Config, context: Context) -> None:
         """Publish the UDP port, start flanneld, and make the routes once its interface is there."""
-        _nr(context, ["ip", "-force", "-batch", "-"], address_batch(config))
+        _nr(context, ["ip", "-batch", "-"], address_batch(config))
         networks = [config["podNetwork"], config["nodeNetwork"]]
         _nr(context, ["nft", "-f", "-"], masquerade_rules(networks, config["podNetwork"]))
         write_conflist(context.cni_conf, self.name, config["podCIDR"], config["mtu"], context.folder / "ipam")
@@ -109,10 +108,10 @@ class Flannel:
         threading.Thread(target=self._follow, args=(context,), name="flannel routes", daemon=True).start()
 
     def undo(self, config: Config, context: Context) -> None:  # noqa: ARG002
-        """Remove both interfaces, and with them addresses and routes."""
+        """Remove the overlay's interface, and with it its routes, and the node's address."""
         context.memory.pop("config", None)
-        for interface in (OVERLAY, NODE_INTERFACE):
-            context.nr(["ip", "link", "delete", interface], b"")
+        context.nr(["ip", "link", "delete", OVERLAY], b"")
+        context.nr(["ip", "address", "delete", f"{config['nodeAddress']}/32", "dev", "lo"], b"")
         for table in ("usernetes", "usernetes-api"):
             context.nr(["nft", "delete", "table", "ip", table], b"")
 
@@ -147,13 +146,8 @@ class Flannel:
 
 
 def address_batch(config: Config) -> str:
-    """Return the ``ip -batch`` commands that give the node its address."""
-    return (
-        "link set lo up\n"
-        f"link add {NODE_INTERFACE} type dummy\n"
-        f"address replace {config['nodeAddress']}/32 dev {NODE_INTERFACE}\n"
-        f"link set {NODE_INTERFACE} up\n"
-    )
+    """Return the ``ip -batch`` commands that give the node its address; on lo, for not every kernel has dummies."""
+    return f"link set lo up\naddress replace {config['nodeAddress']}/32 dev lo\n"
 
 
 def route_batch(config: Config) -> str:
@@ -198,7 +192,6 @@ def _argv(config: Config, context: Context, settings: Path) -> list[str]:
         f"--kubeconfig-file={KUBECONFIG}",
         f"--net-config-path={settings}",
         "--iface=tap0",
-        f"--public-ip={config['address']}",
         "--ip-masq=false",
         "--iptables-forward-rules=false",
     ]

@@ -23,10 +23,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"golang.zx2c4.com/wireguard/device"
 )
+
+// The main thread stays in the host's network namespace: tools that look at the process see its namespaces.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {

@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""How fast each network is, as ratios: bare metal, native pods, mesh pods, their Services, and flannel as the baseline.
+
+::
+
+    benchmarks/network.py --hosts 'node[0-2]' [--bundle FOLDER] [--seconds 5] [--repeats 3] > network.json
+
+Run it as the user whose clusters they are. It brings up two clusters, one after the other (mesh, then flannel), on at
+least three hosts: the first carries the control plane, the next two are measured. Each repeat measures every place once,
+so that a slow minute of the machine hits all of them; ratios are of medians, each to bare metal in the same cluster.
+Throughput is iperf3's at the receiver, latency the median round trip of one byte over TCP, and CPU the time that the
+whole client host was busy, in seconds for each GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from usernetes_deploy.commands.common import node_program, roots
+from usernetes_deploy.launchers import launcher_from_state
+from usernetes_deploy.nodes import members_of
+from usernetes_deploy.state import ClusterState
+
+CLI = [sys.executable, "-m", "usernetes_deploy.cli"]
+PORT = 5301
+Run = Callable[[Sequence[str], float], str]
+
+SERVER = """
+import os, socket, threading
+def talk(c):
+    c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while True:
+        got = c.recv(1)
+        if got == b"q": os._exit(0)
+        if not got: break
+        c.send(b"x")
+    c.close()
+s = socket.create_server(("", %d), backlog=512)
+while True: threading.Thread(target=talk, args=(s.accept()[0],), daemon=True).start()
+"""
+CLIENT = """
+import json, socket, statistics, sys, time
+at = (sys.argv[1], %d)
+c = socket.create_connection(at); c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+trips = []
+for _ in range(3000):
+    began = time.perf_counter(); c.send(b"x"); c.recv(1); trips.append(time.perf_counter() - began)
+count, ends = 0, time.perf_counter() + 2
+while time.perf_counter() < ends:
+    socket.create_connection(at).close(); count += 1
+c.send(b"q")
+print(json.dumps({"latency_us": statistics.median(trips) * 1e6, "connections_per_s": count / 2}))
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--hosts", required=True, help="at least three, as usernetes up --hosts takes them")
+    parser.add_argument("--bundle", help="folder of the bundle")
+    parser.add_argument("--seconds", type=int, default=5, help="of each iperf3 run")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--backends", default="mesh,flannel")
+    options = parser.parse_args()
+    if not shutil.which("iperf3"):
+        sys.exit("iperf3 is not installed on this host")
+    results: dict[str, Any] = {}
+    for backend in options.backends.split(","):
+        results[backend] = measure_cluster(backend, options)
+    print(json.dumps({"schema": 1, "results": results, "ratios": ratios(results)}, indent=1))
+    show(results)
+
+
+def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Bring a cluster up, measure each of its places `repeats` times, take it down."""
+    name = f"bench-{backend}"
+    flags = ["--bundle", options.bundle] if options.bundle else []
+    call([*CLI, "up", "--cluster", name, "--hosts", options.hosts, "--set", f"network.backend={backend}", *flags])
+    try:
+        state = ClusterState(roots(), name)
+        document = state.read()
+        launcher = launcher_from_state(document["launcher"], node_program())
+        client, server = members_of(document)[1:3]
+
+        def bare(member: Any) -> Run:
+            return lambda argv, timeout: launcher.run(member.host, argv, timeout=timeout).check(member.host.name).stdout
+
+        def pod(pod_name: str) -> Run:
+            return lambda argv, timeout: kubectl(state, "exec", pod_name, "--", *argv, timeout=timeout)
+
+        image = call([*CLI, "images", "list", "--cluster", name])
+        busybox = next(word for word in image.split() if "/busybox:" in word)
+        places = {"bare": (bare(client), bare(server), client.record["address"], server.record["address"])}
+        kinds = {"native": True, backend: False} if backend == "mesh" else {backend: False}
+        for kind, native in kinds.items():
+            for role, member in (("client", client), ("server", server)):
+                apply(state, pod_manifest(f"{kind}-{role}", member.host.name, busybox, native=native))
+        if backend == "mesh":
+            apply(state, service_manifest("mesh-server"))
+        for kind, native in kinds.items():
+            kubectl(state, "wait", "--for=condition=Ready", f"pod/{kind}-client", f"pod/{kind}-server", "--timeout=60s")
+            address = server.record["address"] if native else pod_ip(state, f"{kind}-server")
+            places[kind] = (pod(f"{kind}-client"), pod(f"{kind}-server"), "", address)
+        if backend == "mesh":
+            address = kubectl(state, "get", "service", "mesh-server", "-o", "jsonpath={.spec.clusterIP}")
+            places["service"] = (pod("mesh-client"), pod("mesh-server"), "", address)
+        samples: dict[str, list[dict[str, float]]] = {place: [] for place in places}
+        for number in range(options.repeats):
+            for place, (at_client, at_server, _, address) in places.items():
+                print(f"{backend}: {place} {number + 1}/{options.repeats}", file=sys.stderr, flush=True)
+                samples[place].append(measure(at_client, at_server, address, options.seconds))
+        launcher.close()
+        medians = {place: median_of(values) for place, values in samples.items()}
+        return {"mtu": client.record["mtu"], "samples": samples, "medians": medians}
+    finally:
+        call([*CLI, "down", "--cluster", name])
+
+
+def measure(at_client: Run, at_server: Run, address: str, seconds: int) -> dict[str, float]:
+    """One place once: throughput in Gbit/s, CPU seconds for each GB, latency in us, connections a second."""
+    found: dict[str, float] = {}
+    for streams in (1, 4):
+        for direction, flag in (("out", []), ("in", ["-R"])):
+            # -1: the server ends with its one client, so nothing is left to be killed.
+            at_server(["sh", "-c", f"iperf3 -s -1 -D -p {PORT + 1} >/dev/null 2>&1"], 20)
+            time.sleep(0.3)
+            argv = ["iperf3", "-J", "-c", address, "-p", str(PORT + 1), "-t", str(seconds), "-P", str(streams), *flag]
+            before = busy_seconds(at_client)
+            answer = json.loads(at_client(argv, seconds + 30))
+            busy = busy_seconds(at_client) - before
+            received = answer["end"]["sum_received"]
+            if not received["bytes"]:
+                raise RuntimeError(f"nothing was received from {address}")
+            found[f"gbit_s_{streams}_{direction}"] = received["bits_per_second"] / 1e9
+            found[f"cpu_s_per_gb_{streams}_{direction}"] = busy / (received["bytes"] / 1e9)
+    at_server(["sh", "-c", f"setsid python3 -c '{SERVER % PORT}' >/dev/null 2>&1 </dev/null &"], 20)
+    time.sleep(0.5)
+    found.update(json.loads(at_client(["python3", "-c", CLIENT % PORT, address], 60)))
+    return found
+
+
+def busy_seconds(at: Run) -> float:
+    """CPU time that the host was not idle since it booted."""
+    fields = [int(word) for word in at(["head", "-n", "1", "/proc/stat"], 20).split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / 100
+
+
+def median_of(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of every figure."""
+    return {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
+
+
+def ratios(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Every figure against bare metal in the same cluster; mesh also against flannel, Services against pods."""
+    found: dict[str, dict[str, float]] = {}
+    for result in results.values():
+        bare = result["medians"]["bare"]
+        for place, values in result["medians"].items():
+            if place != "bare":
+                found[f"{place} / bare"] = {name: round(values[name] / bare[name], 4) for name in values}
+    medians = {place: values for result in results.values() for place, values in result["medians"].items()}
+    for one, other in (("mesh", "flannel"), ("service", "mesh")):
+        if one in medians and other in medians:
+            found[f"{one} / {other}"] = {
+                name: round(value / medians[other][name], 4) for name, value in medians[one].items()
+            }
+    return found
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """A table for people, on stderr."""
+    for backend, result in results.items():
+        print(f"\n{backend} cluster, interface MTU {result['mtu']} (medians)", file=sys.stderr)
+        names = list(next(iter(result["medians"].values())))
+        print("  ".join(["place   ", *names]), file=sys.stderr)
+        for place, values in result["medians"].items():
+            cells = [f"{values[name]:.4g}".rjust(len(name)) for name in names]
+            print("  ".join([place.ljust(8), *cells]), file=sys.stderr)
+    for pair, values in ratios(results).items():
+        print(f"{pair}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()), file=sys.stderr)
+
+
+def pod_manifest(name: str, node: str, image: str, *, native: bool) -> dict[str, Any]:
+    """A pod that runs the host's own programs, so that the bytes measured are the same in every place."""
+    folders = {"usr": "/usr", "lib": "/lib", "lib64": "/lib64"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"bench": name}},
+        "spec": {
+            "nodeName": node,
+            **({"runtimeClassName": "native", "hostNetwork": True} if native else {}),
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "bench",
+                    "image": image,
+                    "imagePullPolicy": "Never",
+                    "command": ["/bin/busybox", "sleep", "86400"],
+                    "env": [{"name": "PATH", "value": "/usr/bin:/bin"}],
+                    "volumeMounts": [{"name": key, "mountPath": path, "readOnly": True} for key, path in folders.items()],
+                }
+            ],
+            "volumes": [{"name": key, "hostPath": {"path": path}} for key, path in folders.items()],
+        },
+    }
+
+
+def service_manifest(pod: str) -> dict[str, Any]:
+    """A Service in front of one pod."""
+    ports = [{"name": f"p{number}", "port": number} for number in (PORT, PORT + 1)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": pod},
+        "spec": {"selector": {"bench": pod}, "ports": ports},
+    }
+
+
+def apply(state: ClusterState, manifest: Mapping[str, Any]) -> None:
+    """Create an object in the namespace default."""
+    api = state.api()
+    api.apply(manifest)
+    api.close()
+
+
+def pod_ip(state: ClusterState, pod: str) -> str:
+    """The pod's address."""
+    return kubectl(state, "get", "pod", pod, "-o", "jsonpath={.status.podIP}")
+
+
+def kubectl(state: ClusterState, *words: str, timeout: float = 90) -> str:
+    """What kubectl prints."""
+    return call([*CLI, "kubectl", "--cluster", state.name, *words], timeout)
+
+
+def call(argv: Sequence[str], timeout: float = 400) -> str:
+    """Run a command; what it printed on stdout. Raises with its stderr when it fails."""
+    done = subprocess.run(argv, text=True, capture_output=True, check=False, timeout=timeout)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv[:8])}: exit code {done.returncode}\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    if not Path("/proc/stat").exists():
+        sys.exit("Linux only")
+    main()
