@@ -84,7 +84,7 @@ class FakeLauncher:
         if count < 1:
             raise UsageError(f"a cluster needs at least 1 node, got {count}")
         self._hosts = tuple(
-            Host(f"node{index}", f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}", str(index))
+            Host(f"node{index}", f"172.{16 + (index >> 16)}.{index >> 8 & 255}.{index & 255}", str(index))
             for index in range(count)
         )
         self._default = default or Behaviour()

@@ -17,7 +17,7 @@ from usernetes_deploy.launch.fake import Behaviour, FakeLauncher
 def test_it_is_a_launcher_with_an_address_for_each_of_a_thousand_hosts() -> None:
     fake: Launcher = FakeLauncher(1000)
     assert len({host.address for host in fake.hosts()}) == 1000
-    assert fake.hosts()[999].address == "10.0.3.231"
+    assert fake.hosts()[999].address == "172.16.3.231"
     with pytest.raises(UsageError):
         FakeLauncher(0)
 
