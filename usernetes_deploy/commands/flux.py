@@ -19,14 +19,14 @@ from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux import FluxLauncher, available
 from usernetes_deploy.launch.flux_instance import Instance
-from usernetes_deploy.launch.flux_session import Session
+from usernetes_deploy.launch.flux_session import SESSION, Session
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, clusters
 
 PASS_THROUGH = {
     "job": (
         frozenset({"--quiet", "-q"}),
-        frozenset({"--file", "--nodes", "--set", "--grace", "--logs", "-f", "-n", "-s"}),
+        frozenset({"--file", "--nodes", "--set", "--grace", "--notice", "--logs", "-f", "-n", "-s"}),
     )
 }
 
@@ -37,7 +37,8 @@ PASS_THROUGH = {
         "file": "spec file (YAML)",
         "nodes": "how many of the job's hosts (default: all)",
         "set": "a field of the spec, as network.mtu=1400; may be given again",
-        "grace": "seconds that the workflow and then the pods have to end when the job is told to",
+        "grace": "seconds that the workflow and then the pods have to end when the job ends",
+        "notice": "seconds before the time limit at which the end begins",
         "logs": "folder for the nodes' logs at the end (default: usernetes-JOB-logs here, none: do not keep them)",
         "quiet": "no progress",
     },
@@ -48,6 +49,7 @@ def job(
     nodes: int | None = None,
     set: list[str] | None = None,  # noqa: A002  the flag's name
     grace: float = 20,
+    notice: float = 60,
     logs: str | None = None,
     quiet: bool = False,
 ) -> None:
@@ -71,8 +73,13 @@ def job(
         if not equals:
             raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
         flags[path] = spec.parse_value(text)
-    there = FluxLauncher(node_program(), instance=instance, count=nodes).hosts()
-    merged = spec.merge(document, {"nodes": len(there), **flags, **({"nodes": nodes} if nodes else {})})
+    if nodes is not None:
+        try:
+            flags["nodes"] = int(nodes)
+        except ValueError:
+            raise UsageError(f"--nodes: expected a whole number, got {nodes!r}") from None
+    there = FluxLauncher(node_program(), instance=instance, count=flags.get("nodes")).hosts()
+    merged = spec.merge({"nodes": len(there), **document}, flags)
     wanted = spec.load(merged, file or "the command line")
     launcher = FluxLauncher(node_program(), instance=instance, count=wanted.nodes)
     state = ClusterState(roots(), wanted.name)
@@ -89,6 +96,7 @@ def job(
         tell=told.line,
         instance=instance,
         grace=grace,
+        notice=notice,
         logs=logs_folder(logs, wanted.name, roots()),
         path=str(bundle.root / "bin"),
     )
@@ -142,7 +150,12 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
     """
     launcher = state.read()["launcher"] if state.exists() else {}
     text = launcher.get("job")
-    if launcher.get("launcher") != "flux" or not text or not outside_a_job():
+    if (
+        launcher.get("launcher") != "flux"
+        or not text
+        or not (state.directory / SESSION).exists()
+        or not outside_a_job()
+    ):
         return False
     try:
         found = flux_jobs.find(text)
@@ -150,7 +163,7 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
         told.line(error.reason)  # it has ended
         state.remove()
         return True
-    flux_jobs.ask_to_end(found)
+    flux_jobs.ask_to_end(found, int(json.loads(state.read_secret(SESSION).reveal())["pid"]))
     flux_jobs.wait_ended(found, seconds)
     state.remove()
     told.line(f"job {found.job.f58} has ended, and its cluster with it")

@@ -135,7 +135,7 @@ def submit(
     if nodes < 1:
         raise UsageError(f"a cluster needs at least 1 node, got {nodes}")
     script = f"#!/bin/sh\nexec {shlex.join(['usernetes', 'job', *arguments])}\n"
-    given = {"--job-name=usernetes", "--signal=USR1@60s", "--output=kvs"}
+    given = {"--job-name=usernetes", "--output=kvs"}
     chosen = [option for option in sorted(given) if not any(o.startswith(option.partition("=")[0]) for o in options)]
     try:
         return at.command("batch", f"--nodes={nodes}", *chosen, *options, stdin=script).strip()
@@ -180,9 +180,10 @@ def follow(
         time.sleep(0.2)
 
 
-def ask_to_end(found: Found) -> None:
-    """Tell a cluster's job to end as it does before its time limit: pods get their grace period, logs are collected."""
-    found.instance.command("job", "kill", "--signal=USR1", str(found.job.id))
+def ask_to_end(found: Found, session: int) -> None:
+    """Tell a cluster's job, whose `session` is that process, to end as it does before its time limit."""
+    within = inside(found.instance, found.job)
+    within.command("exec", "-q", "-r", "0", "-d", "/", "kill", "-USR1", str(session))
 
 
 def wait_ended(found: Found, seconds: float) -> None:
