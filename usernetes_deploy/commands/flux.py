@@ -19,14 +19,14 @@ from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux import FluxLauncher, available
 from usernetes_deploy.launch.flux_instance import Instance
-from usernetes_deploy.launch.flux_session import SESSION, Session
+from usernetes_deploy.launch.flux_session import SESSION, Session, hold_hosts
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, clusters
 
 PASS_THROUGH = {
     "job": (
         frozenset({"--quiet", "-q"}),
-        frozenset({"--file", "--nodes", "--set", "--grace", "--notice", "--logs", "-f", "-n", "-s"}),
+        frozenset({"--file", "--nodes", "--set", "--grace", "--notice", "--logs", "--join", "-f", "-n", "-s"}),
     )
 }
 
@@ -40,6 +40,7 @@ PASS_THROUGH = {
         "grace": "seconds that the workflow and then the pods have to end when the job ends",
         "notice": "seconds before the time limit at which the end begins",
         "logs": "folder for the nodes' logs at the end (default: usernetes-JOB-logs here, none: do not keep them)",
+        "join": "be no cluster: hold this job's hosts for that of another job",
         "quiet": "no progress",
     },
 )
@@ -51,6 +52,7 @@ def job(
     grace: float = 20,
     notice: float = 60,
     logs: str | None = None,
+    join: str | None = None,
     quiet: bool = False,
 ) -> None:
     """Be a cluster as long as this Flux job lasts; job scripts call it, on the job's first host.
@@ -65,6 +67,9 @@ def job(
     """
     words: Sequence[str] = tuple(context.config.words or ())
     instance = Instance()
+    if join:
+        hold_hosts(join, instance, notice, report(quiet=quiet).line)
+        return
     _, this = flux_jobs.own_job(instance)
     document = spec.read(Path(file)) if file else {}
     flags: dict[str, Any] = {"launcher": "flux", "name": document.get("name") or flux_jobs.cluster_name(this)}
@@ -149,13 +154,9 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
     The job does what it does before its time limit: the workflow is told, pods end in order, logs are kept.
     """
     launcher = state.read()["launcher"] if state.exists() else {}
-    text = launcher.get("job")
-    if (
-        launcher.get("launcher") != "flux"
-        or not text
-        or not (state.directory / SESSION).exists()
-        or not outside_a_job()
-    ):
+    text = str(launcher.get("job", ""))
+    of_a_job = launcher.get("launcher") == "flux" and text and (state.directory / SESSION).exists()
+    if not of_a_job or Instance().own_job() == text:  # a job's own `down` stops the nodes, and the job sees that
         return False
     try:
         found = flux_jobs.find(text)

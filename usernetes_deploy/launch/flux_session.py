@@ -212,6 +212,23 @@ class Session:
             self.tell(f"pods were not ended in order: {error}")
 
 
+def hold_hosts(cluster: str, instance: Instance, notice: float, tell: Callable[[str], None]) -> None:
+    """Hold this job's hosts for the cluster of another job, for ``usernetes add`` to take; returns when that ends.
+
+    Raises `UsageError` outside a job, and what `flux_jobs.find` raises of `cluster`.
+    """
+    parent, job = flux_jobs.own_job(instance)
+    found = flux_jobs.find(cluster, parent)
+    flux_jobs.join(parent, job, found)
+    limit = TimeLimit(instance, notice)
+    tell(f"job {job.f58} holds {job.hosts} for the cluster of job {found.job.f58}")
+    with Signals(lambda: None).heard() as signals:
+        while not signals.ending.wait(LOOK_SECONDS) and not limit.near():
+            if all(other.ended for other in found.instance.jobs([found.job.id])):
+                tell(f"job {found.job.f58} has ended")
+                break
+
+
 def end_pods(api: Api, grace: float) -> list[str]:
     """Delete the pods of all but the system's namespaces, none to come again; returns those there after `grace` s."""
     try:
