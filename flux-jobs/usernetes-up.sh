@@ -3,7 +3,6 @@
 #flux: --time-limit=1h
 #flux: --job-name=usernetes
 #flux: --output=usernetes-{{id}}.out
-#flux: --signal=USR1@60s           # the job hears of its end: pods get their grace period, logs are collected
 # A Kubernetes cluster of the job's hosts, as long as the job lasts, or as long as its workflow runs:
 #   flux batch -N4 usernetes-up.sh
 #   flux batch -N4 usernetes-up.sh -- ./workflow.sh its arguments

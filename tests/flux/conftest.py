@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.flux.clusters import Clusters
 from tests.flux.instance import Instance, find_flux
 from tests.flux.machines import PREFIX, UID, make_user, testhosts
+from usernetes_deploy.bundle import locate
+from usernetes_deploy.commands.common import bundle_cache
+from usernetes_deploy.errors import BundleError
 
 MEMBERS = 3
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -58,6 +62,8 @@ def make_instance(root: Path) -> Instance:
         f"#!{python}\nimport sys\nsys.dont_write_bytecode = True\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from usernetes_deploy.cli import main\nsys.exit(main())\n"
     )
+    for script in (REPOSITORY / "flux-jobs").iterdir():
+        shutil.copy(script, root / script.name)
     (scripts / "python").write_text(f'#!/bin/sh\nexport PYTHONPATH={REPOSITORY}\nexec {python} -B "$@"\n')
     for script in scripts.iterdir():
         script.chmod(0o755)
@@ -66,6 +72,25 @@ def make_instance(root: Path) -> Instance:
     made = Instance(flux, root, names[-1], names[:-1], python, scripts)
     made.start()
     return made
+
+
+def bundle_for(root: Path) -> Path:
+    """A bundle on a path that all hosts see: $USERNETES_TEST_BUNDLE, or a copy of the current one; else a skip."""
+    given = os.environ.get("USERNETES_TEST_BUNDLE")
+    if given:
+        return Path(given)
+    try:
+        found = locate(None, bundle_cache()).root
+    except BundleError as error:
+        pytest.skip(f"{error} (or set USERNETES_TEST_BUNDLE)")
+    shutil.copytree(found, root / "bundle", dirs_exist_ok=True)
+    return root / "bundle"
+
+
+@pytest.fixture(scope="session")
+def clusters(instance: Instance) -> Clusters:
+    """What brings up real clusters in jobs of the instance."""
+    return Clusters(instance, bundle_for(instance.root))
 
 
 @pytest.fixture(scope="session")

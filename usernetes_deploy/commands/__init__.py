@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from usernetes_deploy.commands import access, bundle, cluster, demo, flux, growth, images, network
+from usernetes_deploy.commands import (
+    access,
+    bundle,
+    cluster,
+    demo,
+    flux,
+    growth,
+    images,
+    init,
+    network,
+    prepare,
+)
 
 COLLECTION = Collection()
-for module in (cluster, growth, access, network, demo, flux):
+for module in (cluster, growth, access, network, demo, flux, init, prepare):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))

@@ -19,14 +19,14 @@ from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux import FluxLauncher, available
 from usernetes_deploy.launch.flux_instance import Instance
-from usernetes_deploy.launch.flux_session import Session
+from usernetes_deploy.launch.flux_session import SESSION, Session, hold_hosts
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, clusters
 
 PASS_THROUGH = {
     "job": (
         frozenset({"--quiet", "-q"}),
-        frozenset({"--file", "--nodes", "--set", "--grace", "--logs", "-f", "-n", "-s"}),
+        frozenset({"--file", "--nodes", "--set", "--grace", "--notice", "--logs", "--join", "-f", "-n", "-s"}),
     )
 }
 
@@ -37,8 +37,10 @@ PASS_THROUGH = {
         "file": "spec file (YAML)",
         "nodes": "how many of the job's hosts (default: all)",
         "set": "a field of the spec, as network.mtu=1400; may be given again",
-        "grace": "seconds that the workflow and then the pods have to end when the job is told to",
+        "grace": "seconds that the workflow and then the pods have to end when the job ends",
+        "notice": "seconds before the time limit at which the end begins",
         "logs": "folder for the nodes' logs at the end (default: usernetes-JOB-logs here, none: do not keep them)",
+        "join": "be no cluster: hold this job's hosts for that of another job",
         "quiet": "no progress",
     },
 )
@@ -48,7 +50,9 @@ def job(
     nodes: int | None = None,
     set: list[str] | None = None,  # noqa: A002  the flag's name
     grace: float = 20,
+    notice: float = 60,
     logs: str | None = None,
+    join: str | None = None,
     quiet: bool = False,
 ) -> None:
     """Be a cluster as long as this Flux job lasts; job scripts call it, on the job's first host.
@@ -63,6 +67,9 @@ def job(
     """
     words: Sequence[str] = tuple(context.config.words or ())
     instance = Instance()
+    if join:
+        hold_hosts(join, instance, notice, report(quiet=quiet).line)
+        return
     _, this = flux_jobs.own_job(instance)
     document = spec.read(Path(file)) if file else {}
     flags: dict[str, Any] = {"launcher": "flux", "name": document.get("name") or flux_jobs.cluster_name(this)}
@@ -71,8 +78,13 @@ def job(
         if not equals:
             raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
         flags[path] = spec.parse_value(text)
-    there = FluxLauncher(node_program(), instance=instance, count=nodes).hosts()
-    merged = spec.merge(document, {"nodes": len(there), **flags, **({"nodes": nodes} if nodes else {})})
+    if nodes is not None:
+        try:
+            flags["nodes"] = int(nodes)
+        except ValueError:
+            raise UsageError(f"--nodes: expected a whole number, got {nodes!r}") from None
+    there = FluxLauncher(node_program(), instance=instance, count=flags.get("nodes")).hosts()
+    merged = spec.merge({"nodes": len(there), **document}, flags)
     wanted = spec.load(merged, file or "the command line")
     launcher = FluxLauncher(node_program(), instance=instance, count=wanted.nodes)
     state = ClusterState(roots(), wanted.name)
@@ -89,6 +101,7 @@ def job(
         tell=told.line,
         instance=instance,
         grace=grace,
+        notice=notice,
         logs=logs_folder(logs, wanted.name, roots()),
         path=str(bundle.root / "bin"),
     )
@@ -141,8 +154,9 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
     The job does what it does before its time limit: the workflow is told, pods end in order, logs are kept.
     """
     launcher = state.read()["launcher"] if state.exists() else {}
-    text = launcher.get("job")
-    if launcher.get("launcher") != "flux" or not text or not outside_a_job():
+    text = str(launcher.get("job", ""))
+    of_a_job = launcher.get("launcher") == "flux" and text and (state.directory / SESSION).exists()
+    if not of_a_job or Instance().own_job() == text:  # a job's own `down` stops the nodes, and the job sees that
         return False
     try:
         found = flux_jobs.find(text)
@@ -150,7 +164,7 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
         told.line(error.reason)  # it has ended
         state.remove()
         return True
-    flux_jobs.ask_to_end(found)
+    flux_jobs.ask_to_end(found, int(json.loads(state.read_secret(SESSION).reveal())["pid"]))
     flux_jobs.wait_ended(found, seconds)
     state.remove()
     told.line(f"job {found.job.f58} has ended, and its cluster with it")

@@ -146,6 +146,10 @@ class Instance:
         host = self.ask.attribute("hostname") or socket.gethostname()
         return f"ssh://{host}{path}" if path else self.uri
 
+    def settings(self) -> dict[str, Any]:
+        """The instance's configuration: queues, policies, limits."""
+        return _object(self.command("config", "get"), "flux config get")
+
     def members(self, state: str = "all") -> list[Member]:
         """The brokers of the instance by rank, lost ones included."""
         return parse_members(self.ask.resources(state))

@@ -22,6 +22,7 @@ from usernetes_deploy.state import clusters as states
 
 KEY = "usernetes.cluster"
 MEMO = "usernetes"
+JOINS = "usernetes-joins"
 _BASE58 = re.compile(r"(ƒ|f)[1-9A-HJ-NP-Za-km-z]+")
 _NUMBER = re.compile(r"[0-9]{4,20}")
 
@@ -85,18 +86,29 @@ def withdraw(parent: Instance, job: Job, timeout: float = SECONDS) -> None:
 def find(text: str, instance: Instance | None = None) -> Found:
     """The cluster of the job `text` (``ƒJOB``, or ``ƒOUTER/ƒINNER`` for a job within a job).
 
-    Raises `UsageError`: no such job, another user's, no cluster in it, ended; `UsernetesError` when its record cannot
-    be read.
+    Within a job, the jobs of the enclosing instances are found as well. Raises `UsageError`: no such job, another
+    user's, no cluster in it, ended; `UsernetesError` when its record cannot be read.
     """
     at = instance or Instance()
-    *outer, last = [part for part in text.split("/") if part]
-    for part in outer:
-        at = inside(at, at.job(part))
-    job = at.job(last)
+    first, *rest = [part for part in text.split("/") if part]
+    at, job = _look_up(at, first)
+    for part in rest:
+        at = inside(at, job)
+        job = at.job(part)
     _check_usable(job, text)
     if MEMO not in job.memo:
         raise UsageError(f"job {job.f58} has no cluster", remedy="usernetes list")
     return Found(at, job, str(job.memo[MEMO]), _record(at, job))
+
+
+def _look_up(instance: Instance, text: str) -> tuple[Instance, Job]:
+    try:
+        return instance, instance.job(text)
+    except UsageError:
+        parent = instance.parent()
+        if parent is None:
+            raise
+        return _look_up(parent, text)
 
 
 def clusters(instance: Instance | None = None, *, depth: int = 2) -> list[Found]:
@@ -135,7 +147,7 @@ def submit(
     if nodes < 1:
         raise UsageError(f"a cluster needs at least 1 node, got {nodes}")
     script = f"#!/bin/sh\nexec {shlex.join(['usernetes', 'job', *arguments])}\n"
-    given = {"--job-name=usernetes", "--signal=USR1@60s", "--output=kvs"}
+    given = {"--job-name=usernetes", "--output=kvs"}
     chosen = [option for option in sorted(given) if not any(o.startswith(option.partition("=")[0]) for o in options)]
     try:
         return at.command("batch", f"--nodes={nodes}", *chosen, *options, stdin=script).strip()
@@ -180,9 +192,21 @@ def follow(
         time.sleep(0.2)
 
 
-def ask_to_end(found: Found) -> None:
-    """Tell a cluster's job to end as it does before its time limit: pods get their grace period, logs are collected."""
-    found.instance.command("job", "kill", "--signal=USR1", str(found.job.id))
+def join(parent: Instance, job: Job, cluster: Found) -> None:
+    """Say in the memo of `job` that its hosts are for `cluster`."""
+    parent.command("job", "memo", str(job.id), f"{JOINS}={cluster.job.f58}")
+
+
+def joined(cluster: Found) -> list[Job]:
+    """The running jobs whose hosts are held for `cluster`; `inside` gives their instances."""
+    jobs = cluster.instance.jobs()
+    return [job for job in jobs if job.memo.get(JOINS) == cluster.job.f58 and job.uri and job.state == "RUN"]
+
+
+def ask_to_end(found: Found, session: int) -> None:
+    """Tell a cluster's job, whose `session` is that process, to end as it does before its time limit."""
+    within = inside(found.instance, found.job)
+    within.command("exec", "-q", "-r", "0", "-d", "/", "kill", "-USR1", str(session))
 
 
 def wait_ended(found: Found, seconds: float) -> None:

@@ -1,12 +1,18 @@
 """What a Flux job does that is a cluster: bring it up, announce it, run the workflow, and end in time.
 
-A job hears of its end in two ways. SIGUSR1 (``--signal`` of its script, or `usernetes down` from outside) leaves time:
-the workflow is told, pods get their grace period, logs are collected. SIGHUP or SIGTERM (``flux cancel``) does not.
+It ends in one of two ways. Some time before the time limit, or when `usernetes down` asks for it from outside (by
+SIGUSR1), there is time: the workflow is told, pods get their grace period, logs are collected. With SIGHUP or SIGTERM
+(``flux cancel``) there is none.
+
+The job watches its time limit itself. ``flux batch --signal`` would not do: it signals the brokers of all hosts, and to
+those of all hosts but the first any signal means their end, with that of their nodes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import signal
 import subprocess
@@ -25,9 +31,11 @@ from usernetes_deploy.launch.flux_instance import Instance, Job
 from usernetes_deploy.node.keeper import die_with_parent
 from usernetes_deploy.state import ClusterState
 
-FILES = ("cluster.json", "kubeconfig", "secrets.json")
+SESSION = "session.json"
+FILES = ("cluster.json", "kubeconfig", "secrets.json", SESSION)
 SYSTEM_NAMESPACES = {"kube-system", "kube-public", "kube-node-lease"}
 LOOK_SECONDS = 2.0
+LIMIT_SECONDS = 30.0  # between looks at the time limit, which may be changed while the job runs
 CANCELLED = 128 + signal.SIGTERM
 
 
@@ -60,12 +68,43 @@ class Signals:
         os._exit(CANCELLED)
 
 
+class TimeLimit:
+    """The time limit of the job that `instance` is; `near` is asked often, Flux is not.
+
+    A limit that is nearer than twice `notice` seconds from the beginning leaves half of its time to the job.
+    """
+
+    def __init__(self, instance: Instance, notice: float) -> None:
+        self._instance = instance
+        left = self._left()
+        self._notice = min(notice, left / 2)
+        self._look = time.monotonic() + self._pause(left)
+
+    def near(self) -> bool:
+        """Whether the notice before the limit has begun."""
+        if time.monotonic() < self._look:
+            return False
+        left = self._left()
+        self._look = time.monotonic() + self._pause(left)
+        return left <= self._notice
+
+    def _pause(self, left: float) -> float:
+        return max(0.5, min(LIMIT_SECONDS, left - self._notice))
+
+    def _left(self) -> float:
+        try:
+            return float(self._instance.command("job", "timeleft"))  # seconds, or infinity
+        except (UsernetesError, ValueError):
+            return math.inf
+
+
 @dataclass
 class Session:
     """One cluster in one job.
 
     `up` brings it up and returns the kubeconfig's path, `down` takes it down and keeps the nodes' logs in the folder
-    it is given; `grace` is the seconds that workflow and pods get each when the allocation ends.
+    it is given; `grace` is the seconds that workflow and pods get each at the end, which begins `notice` seconds
+    before the time limit.
     """
 
     state: ClusterState
@@ -74,6 +113,7 @@ class Session:
     tell: Callable[[str], None]
     instance: Instance = field(default_factory=Instance)
     grace: float = 20.0
+    notice: float = 60.0
     logs: Path | None = None
     path: str = ""
 
@@ -93,10 +133,12 @@ class Session:
             flux_jobs.announce(parent, job, "starting")
             try:
                 kubeconfig = self.up()
+                limit = TimeLimit(self.instance, self.notice)
+                self.state.write_secret(SESSION, Secret(json.dumps({"pid": os.getpid()})))
                 flux_jobs.publish(parent, job, self._record())
                 flux_jobs.announce(parent, job, "ready")
                 self.tell(f"job {job.f58}: cluster {self.state.name} is ready")
-                code = self._workflow(command, kubeconfig, signals) if command else self._hold(signals)
+                code = self._workflow(command, kubeconfig, signals, limit) if command else self._hold(signals, limit)
             except BaseException:
                 with contextlib.suppress(UsernetesError):
                     flux_jobs.announce(parent, job, "failed")
@@ -108,14 +150,16 @@ class Session:
     def _record(self) -> Mapping[str, Secret]:
         return {name: self.state.read_secret(name) for name in FILES if (self.state.directory / name).exists()}
 
-    def _hold(self, signals: Signals) -> int:
+    def _hold(self, signals: Signals, limit: TimeLimit) -> int:
         while not signals.ending.wait(LOOK_SECONDS):
+            if limit.near():
+                signals.ending.set()
             if not self.state.exists():
                 self.tell("the cluster was taken down")
                 break
         return 0
 
-    def _workflow(self, command: Sequence[str], kubeconfig: Path, signals: Signals) -> int:
+    def _workflow(self, command: Sequence[str], kubeconfig: Path, signals: Signals, limit: TimeLimit) -> int:
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "USERNETES_CLUSTER": self.state.name}
         if self.path:
             environment["PATH"] = f"{self.path}:{environment.get('PATH', '/usr/bin:/bin')}"
@@ -127,6 +171,8 @@ class Session:
         try:
             told = 0.0
             while (code := _wait(process, 0.1)) is None:
+                if limit.near():
+                    signals.ending.set()
                 if signals.ending.is_set() and not told:
                     told = time.monotonic()
                     self.tell(f"the allocation ends: the workflow is told (SIGTERM), and has {self.grace:g} s")
@@ -164,6 +210,23 @@ class Session:
             self.tell("all pods have ended" if not left else f"pods that did not end: {', '.join(left)}")
         except UsernetesError as error:
             self.tell(f"pods were not ended in order: {error}")
+
+
+def hold_hosts(cluster: str, instance: Instance, notice: float, tell: Callable[[str], None]) -> None:
+    """Hold this job's hosts for the cluster of another job, for ``usernetes add`` to take; returns when that ends.
+
+    Raises `UsageError` outside a job, and what `flux_jobs.find` raises of `cluster`.
+    """
+    parent, job = flux_jobs.own_job(instance)
+    found = flux_jobs.find(cluster, parent)
+    flux_jobs.join(parent, job, found)
+    limit = TimeLimit(instance, notice)
+    tell(f"job {job.f58} holds {job.hosts} for the cluster of job {found.job.f58}")
+    with Signals(lambda: None).heard() as signals:
+        while not signals.ending.wait(LOOK_SECONDS) and not limit.near():
+            if all(other.ended for other in found.instance.jobs([found.job.id])):
+                tell(f"job {found.job.f58} has ended")
+                break
 
 
 def end_pods(api: Api, grace: float) -> list[str]:

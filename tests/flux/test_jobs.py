@@ -1,0 +1,222 @@
+"""Clusters in Flux jobs, for real: submitted by the job script, used from the login host, ended in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flux.clusters import Clusters
+from tests.flux.instance import Instance
+from tests.flux.machines import UID, wait_until
+
+pytestmark = pytest.mark.cluster
+
+WORKFLOW = """#!/bin/sh
+echo "arguments: $# [$1] [$2]"
+echo "folder: $(basename "$PWD")"
+kubectl get nodes --output=name
+echo "kubeconfig: $(stat -c %a "$KUBECONFIG")"
+exit 7
+"""
+PATIENT_POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: patient}
+spec:
+  terminationGracePeriodSeconds: 15
+  containers:
+  - name: main
+    image: IMAGE
+    imagePullPolicy: Never
+    command: [sh, -c, "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.2; done"]
+"""
+
+
+@pytest.fixture
+def folder(instance: Instance) -> Path:
+    """A directory of the user's that all hosts see, with spaces and letters of another alphabet in its path."""
+    made = instance.root / "ein Ort für Läufe"
+    made.mkdir(exist_ok=True)
+    os.chown(made, UID, UID)
+    return made
+
+
+@pytest.fixture(scope="module")
+def held(clusters: Clusters) -> Iterator[str]:
+    """A cluster that is only held, on one core of each host."""
+    job = clusters.ready(clusters.submit("-N3", "-n3", "-c1"))
+    yield job
+    clusters.instance.run(["flux", "cancel", job])
+    clusters.nothing_left()
+
+
+def test_a_workflow_gets_its_cluster_and_its_exit_code_is_the_jobs(clusters: Clusters, folder: Path) -> None:
+    workflow = folder / "mein Lauf ü.sh"
+    workflow.write_text(WORKFLOW)
+    workflow.chmod(0o755)
+    job = clusters.submit("-N3", "--job-name=Jöb eins", job=("--", f"./{workflow.name}", "a b", "ü"), cwd=str(folder))
+    assert clusters.ended(job) == 7
+    printed = clusters.output(job)
+    assert "arguments: 2 [a b] [ü]" in printed
+    assert f"folder: {folder.name}" in printed
+    assert all(f"node/{host}" in printed for host in clusters.instance.members)
+    assert "kubeconfig: 600" in printed
+    assert clusters.job(job)["name"] == "Jöb eins"
+    assert sorted(path.name for path in folder.glob("usernetes-job-*-logs/*")) == ["fl0.log", "fl1.log", "fl2.log"]
+    clusters.nothing_left()
+
+
+def test_the_login_host_reaches_a_cluster_by_any_spelling_of_its_job(clusters: Clusters, held: str) -> None:
+    number = clusters.instance.ask("flux", "job", "id", "--to=dec", held)
+    for spelling in (held, held.replace("ƒ", "f"), number):
+        said = json.loads(clusters.usernetes("status", "--cluster", spelling, "--json"))
+        assert said["healthy"]
+        assert [node["name"] for node in said["nodes"]] == ["fl0", "fl1", "fl2"]
+    assert clusters.usernetes("kubectl", "--cluster", held, "get", "nodes", "--output=name").split() == [
+        "node/fl0",
+        "node/fl1",
+        "node/fl2",
+    ]
+    kubeconfig = clusters.usernetes("kubeconfig", "--cluster", held)
+    assert clusters.instance.ask("stat", "-c", "%a", kubeconfig) == "600"
+    assert "kubelet" in clusters.usernetes("logs", "--cluster", held, "--node", "fl2", "--lines", "3")
+    assert [item["name"] for item in json.loads(clusters.usernetes("list", "--json"))] == [f"job-{number}"]
+
+
+def test_the_record_of_a_cluster_is_not_for_other_users(clusters: Clusters, held: str) -> None:
+    namespaces = clusters.instance.ask("flux", "kvs", "namespace", "list")
+    number = clusters.instance.ask("flux", "job", "id", "--to=dec", held)
+    owner = next(line.split()[1] for line in namespaces.splitlines() if line.startswith(f"job-{number} "))
+    assert owner == str(UID)
+    assert "PRIVATE" not in clusters.instance.ask("flux", "job", "info", held, "eventlog")
+    assert "PRIVATE" in clusters.instance.ask("flux", "job", "info", held, "guest.usernetes.cluster")
+
+
+def test_two_jobs_share_the_hosts_and_a_lost_broker_harms_only_its_own(clusters: Clusters, held: str) -> None:
+    other = clusters.ready(clusters.submit("-N3", "-n3", "-c1"))
+    try:
+        within = {"FLUX_URI": clusters.instance.ask("flux", "uri", other)}
+        pid = int(clusters.instance.ask("flux", "exec", "-r", "2", "flux", "getattr", "broker.pid", env=within))
+        os.kill(pid, signal.SIGKILL)
+
+        def gone() -> bool:
+            done = clusters.instance.run(["usernetes", "status", "--cluster", other])
+            return done.returncode == 1 and "the Flux broker of rank 2 is lost" in done.stdout
+
+        wait_until(gone, "word of the lost broker", 30)
+        nodes = clusters.usernetes("kubectl", "--cluster", other, "get", "nodes", "--output=name")
+        assert "node/fl0" in nodes
+        assert json.loads(clusters.usernetes("status", "--cluster", held, "--json"))["healthy"]
+        wait_until(lambda: other_processes(clusters, other) == {"fl2": []}, "the end of the lost broker's node")
+    finally:
+        clusters.instance.run(["flux", "cancel", other])
+    assert clusters.ended(other) != 0
+    assert json.loads(clusters.usernetes("status", "--cluster", held, "--json"))["healthy"]
+
+
+def other_processes(clusters: Clusters, job: str) -> dict[str, list[str]]:
+    """The processes on the last host that belong to the cluster of `job`."""
+    said = json.loads(clusters.instance.run(["usernetes", "status", "--cluster", job, "--json"]).stdout)
+    directory = next(node["directory"] for node in said["nodes"] if node["name"] == "fl2")
+    return {"fl2": [line for line in clusters.instance.job_processes("fl2") if directory in line]}
+
+
+def test_down_from_the_login_host_ends_pods_and_job_in_order(clusters: Clusters) -> None:
+    job = clusters.ready(clusters.submit("-N2"))
+    assert clusters.usernetes("down", "--cluster", job) == ""
+    assert clusters.ended(job) == 0
+    assert "all pods have ended" in clusters.output(job)
+    assert "nothing left" in clusters.output(job)
+    clusters.nothing_left()
+    code, said = clusters.refused("status", "--cluster", job)
+    assert (code, "has ended" in said) == (2, True)
+
+
+def test_cancel_leaves_nothing(clusters: Clusters) -> None:
+    job = clusters.ready(clusters.submit("-N3"))
+    began = time.monotonic()
+    clusters.instance.ask("flux", "cancel", job)
+    clusters.nothing_left()
+    assert time.monotonic() - began < 10
+    assert clusters.ended(job) != 0
+    with pytest.raises(AssertionError, match="No such file"):
+        clusters.instance.ask("flux", "job", "info", job, "guest.usernetes.cluster")
+
+
+def test_cancel_in_the_middle_of_the_bring_up_leaves_nothing(clusters: Clusters) -> None:
+    job = clusters.submit("-N3")
+    wait_until(lambda: "start the nodes" in clusters.output(job), "the start of the nodes", 60)
+    clusters.instance.ask("flux", "cancel", job)
+    clusters.ended(job)
+    clusters.nothing_left()
+
+
+def test_before_the_time_limit_pods_end_in_order_and_logs_are_kept(clusters: Clusters, folder: Path) -> None:
+    job = clusters.ready(clusters.submit("-N2", "--time-limit=150s", job=("--notice", "100"), cwd=str(folder)))
+    image = next(iter(json.loads((clusters.bundle / "manifest.json").read_text())["images"]))
+    manifest = folder / "pod.json"
+    manifest.write_text(PATIENT_POD.replace("IMAGE", image))
+    clusters.usernetes("kubectl", "--cluster", job, "apply", "-f", str(manifest))
+    clusters.usernetes("kubectl", "--cluster", job, "wait", "--for=condition=Ready", "pod/patient", "--timeout=60s")
+    assert clusters.ended(job, 200) == 0
+    said = clusters.job(job)
+    assert said["result"] == "COMPLETED"
+    assert "all pods have ended" in clusters.output(job)
+    number = clusters.instance.ask("flux", "job", "id", "--to=dec", job)
+    assert (folder / f"usernetes-job-{number}-logs" / "fl0.log").stat().st_size > 0
+    clusters.nothing_left()
+
+
+def test_up_outside_a_job_submits_one_and_follows_it(clusters: Clusters) -> None:
+    words = ["up", "--launcher", "flux", "--nodes", "2", "--time", "10m", "--set", f"bundle={clusters.bundle}"]
+    done = clusters.instance.run(["usernetes", *words], timeout=200)
+    assert done.returncode == 0, done.stderr
+    kubeconfig = done.stdout.strip()
+    kubectl = [f"{clusters.bundle}/bin/kubectl", f"--kubeconfig={kubeconfig}", "get", "nodes", "--output=name"]
+    assert clusters.instance.ask(*kubectl).split() == ["node/fl0", "node/fl1"]
+    job = clusters.instance.ask("flux", "job", "last")
+    assert f"job {job} was submitted" in done.stderr
+    assert clusters.job(job)["duration"] == 600
+    clusters.usernetes("down", "--cluster", job)
+    clusters.nothing_left()
+
+
+def test_a_job_in_a_job_is_a_cluster_as_well(clusters: Clusters) -> None:
+    inner = f"flux batch -N2 --output=kvs {clusters.script} --set bundle={clusters.bundle}; flux queue drain"
+    outer = clusters.instance.ask("flux", "batch", "-N3", "--output=kvs", "--wrap", inner)
+    try:
+        listed: list[dict[str, object]] = []
+
+        def found() -> bool:
+            listed[:] = json.loads(clusters.usernetes("list", "--json"))
+            return bool(listed)
+
+        wait_until(found, "the inner cluster", 180)
+        within = {"FLUX_URI": clusters.instance.ask("flux", "uri", outer)}
+        job = clusters.instance.ask("flux", "job", "last", env=within)
+        said = json.loads(clusters.usernetes("status", "--cluster", f"{outer}/{job}", "--json"))
+        assert said["healthy"]
+        assert len(said["nodes"]) == 2
+    finally:
+        clusters.instance.run(["flux", "cancel", outer])
+    clusters.ended(outer)
+    clusters.nothing_left()
+
+
+def test_a_bundle_on_one_host_alone_travels_to_the_others(clusters: Clusters) -> None:
+    here = "/var/tmp/of this host ü"
+    clusters.instance.ask("cp", "-r", str(clusters.bundle), here, at="fl0")
+    for host in clusters.instance.members:
+        clusters.instance.ask("rm", "-rf", "/var/tmp/usernetes-2073", at=host)
+    argv = ["flux", "batch", "--output=kvs", "-N2", clusters.script, "--set", f"bundle={here}", "--", "true"]
+    job = clusters.instance.ask(*argv)
+    assert clusters.ended(job, 200) == 0
+    assert "2 sent" in clusters.output(job) or "1 sent" in clusters.output(job)
+    clusters.instance.ask("rm", "-rf", here, at="fl0")
+    clusters.nothing_left()
