@@ -102,7 +102,7 @@ def alerts(study: Study) -> list[str]:
     reasons: dict[str, dict[str, list[str]]] = {}
     for comparison in study.comparisons:
         for finding in comparison.findings:
-            if finding.level == "refuse":
+            if finding.level == "refuse" and comparison.verdict.overall == "refused":
                 places = reasons.setdefault(finding.rule, {}).setdefault(comparison.key.name, [])
                 places += [comparison.other.place] if comparison.other.place not in places else []
     for rule, cases in reasons.items():
@@ -328,10 +328,7 @@ def _loose(study: Study, look: plots.Look) -> list[dict[str, Any]]:
 
 
 def _conditions(study: Study, places: Sequence[str]) -> list[dict[str, Any]]:
-    tables = [
-        words.conditions([r for s in study.series if s.place == place for r in (*s.records, *s.failed)])
-        for place in places
-    ]
+    tables = [words.conditions([r for s in study.series if s.place == place for r in s.records]) for place in places]
     rows = zip(*tables, strict=True)
     return [{"name": row[0][0], "values": [value for _, value in row]} for row in rows]
 

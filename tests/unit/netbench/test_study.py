@@ -137,7 +137,15 @@ def test_the_same_seed_gives_the_same_study_and_another_seed_another_interval() 
 
 def test_no_run_at_the_baseline_is_wrong_use_and_names_the_places() -> None:
     with pytest.raises(UsageError, match="no runs at the baseline 'bare-metal'; places: pod-native"):
-        study([record("pod-native")])
+        study([record("pod-native")], baseline="bare-metal")
+    with pytest.raises(UsageError, match="no runs but warm-ups"):
+        study([replace(record(), warmup=True)])
+
+
+def test_without_bare_metal_the_place_nearest_to_it_is_the_baseline() -> None:
+    assert (
+        study([record("pod-mesh"), record("bare-metal-beside"), record("pod-native")]).baseline == "bare-metal-beside"
+    )
 
 
 def test_another_baseline_can_be_chosen() -> None:
