@@ -180,10 +180,10 @@ def brief(comparison: Comparison) -> str:
         return ""
     low, high = f"×{min(ratios):.2f}", f"×{max(ratios):.2f}"
     span = low if low == high else f"{low} to {high}"
-    if comparison.verdict.overall != "mixed":
-        return span
     outcomes: list[str] = [j.outcome for j in comparison.verdict.judgements]
     named = (("slower", "slower"), ("faster", "faster"), ("same", "same"), ("undecided", "open"))
+    if len(set(outcomes)) == 1 or comparison.verdict.overall == "refused":
+        return span
     counted = [f"{outcomes.count(kind)} {word}" for kind, word in named if kind in outcomes]
     return f"{', '.join(counted)}; {span}"
 

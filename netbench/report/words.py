@@ -82,7 +82,7 @@ def place_sentence(study: Study, place: str) -> str:
         ("slower", "slower"),
         ("faster", "faster"),
         ("same", f"the same within {study.margin * 100:g} %"),
-        ("mixed", "mixed (it depends on the message size)"),
+        ("mixed", "mixed (a difference at some message sizes only)"),
         ("undecided", "not decided"),
         ("refused", "not comparable"),
     )
@@ -107,7 +107,7 @@ def lead(study: Study) -> list[str]:
     open_ = sum(c.verdict.overall == "undecided" for c in made)
     refused = sum(c.verdict.overall == "refused" for c in made)
     rest = [
-        f"{mixed} {'depends' if mixed == 1 else 'depend'} on the message size" if mixed else "",
+        f"{mixed} {'differs' if mixed == 1 else 'differ'} at some message sizes only" if mixed else "",
         f"{open_} {'is' if open_ == 1 else 'are'} not decided by these runs" if open_ else "",
         f"{refused} {'is' if refused == 1 else 'are'} refused because the conditions differ" if refused else "",
     ]

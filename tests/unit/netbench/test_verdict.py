@@ -101,6 +101,14 @@ def test_only_some_sizes_are_slower() -> None:
     )
 
 
+def test_the_same_at_some_sizes_and_open_at_others_is_not_decided() -> None:
+    judgements = [
+        Judgement(8, Interval(1.0, 0.99, 1.01), "same"),
+        Judgement(16, Interval(1.0, 0.9, 1.1), "undecided", 12),
+    ]
+    assert conclude(judgements, [], runs=(20, 20)).overall == "undecided"
+
+
 def test_what_is_refused_has_no_verdict_but_a_reason() -> None:
     judgements = [Judgement(8, Interval(2.7, 2.6, 2.8), "slower")]
     findings = [Finding("cpu limit", "refuse", "CPU limit: a none, b 7 cores"), Finding("x", "flag", "never mind")]
