@@ -40,7 +40,7 @@ class Key:
     node_count: int
     ranks: int
     # The parameters that tell it apart from the other keys of a study.
-    shown: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    shown: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, record: Record) -> Key:

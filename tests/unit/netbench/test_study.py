@@ -159,3 +159,17 @@ def test_another_baseline_can_be_chosen() -> None:
 def test_a_margin_that_makes_no_sense_is_wrong_use(margin: float) -> None:
     with pytest.raises(UsageError, match="margin"):
         study(campaign(COSTS), margin=margin)
+
+
+def test_parameters_are_shown_only_where_they_tell_two_benchmarks_apart_and_change_no_interval() -> None:
+    def sized(x: str) -> list[Record]:
+        case = Case("lammps_hns", "lammps", parameters={"x": x, "steps": "20"})
+        return [replace(r, id=f"{x}{r.id}") for r in campaign(COSTS, case=case)]
+
+    alone, both = study(sized("2")), study([*sized("2"), *sized("4")])
+    assert [c.key.title() for c in alone.comparisons] == ["lammps_hns, 2 nodes, 2 ranks"]
+    assert [c.key.title() for c in both.comparisons] == [
+        "lammps_hns x=2, 2 nodes, 2 ranks",
+        "lammps_hns x=4, 2 nodes, 2 ranks",
+    ]
+    assert both.comparisons[0].verdict == alone.comparisons[0].verdict
