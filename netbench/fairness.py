@@ -170,6 +170,16 @@ def same_inputs(base: Side, other: Side, margin: float, seed: int) -> Iterator[F
         yield from _same_hashes("input", "inputs", base, other)
 
 
+def same_units(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
+    """A metric has one unit and one good direction, or its values have no ratio."""
+    seen: dict[str, set[str]] = {}
+    for sample in (s for r in (*base.records, *other.records) for s in r.samples if s.better != "none"):
+        seen.setdefault(sample.metric, set()).add(f"{sample.unit}, {sample.better} is better")
+    for metric, units in seen.items():
+        if len(units) > 1:
+            yield Finding("unit", "refuse", f"{metric} has several units: {' / '.join(sorted(units))}")
+
+
 def same_machine_state(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
     """Kernel, frequency governor and load of the nodes before the runs."""
     for what, attribute in (("kernel", "kernel"), ("frequency governor", "governor")):
@@ -260,6 +270,7 @@ RULES: tuple[Callable[[Side, Side, float, int], Iterator[Finding]], ...] = (
     same_transport,
     same_binaries,
     same_inputs,
+    same_units,
     same_machine_state,
     no_drift,
     enough_runs,

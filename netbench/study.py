@@ -212,7 +212,8 @@ def _compare(base: Series, other: Series, sample: Sample, margin: float, seed: i
     own_seed = steady_seed(seed, base.key, base.place, other.place, sample.metric)
     findings = check(_side(base, base_runs, base_values), _side(other, other_runs, other_values), margin, own_seed)
     if missing:
-        text = f"{len(missing)} sizes are left out: not all runs have them, or a value is not positive"
+        sizes_out = "1 size is" if len(missing) == 1 else f"{len(missing)} sizes are"
+        text = f"{sizes_out} left out: not in all runs, or with a value that is not positive"
         findings.append(Finding("sizes", "flag", text))
     dropped = len(base.records) + len(other.records) - len(base_runs) - len(other_runs)
     if dropped:

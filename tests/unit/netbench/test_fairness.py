@@ -192,6 +192,16 @@ def test_another_input_is_refused_and_no_input_is_no_matter() -> None:
     assert said(findings(reads("1" * 64))) == [("input", "unknown")]
 
 
+def test_another_unit_is_refused() -> None:
+    def milliseconds(r: Record) -> Record:
+        return replace(r, samples=(replace(r.samples[0], unit="ms"),))
+
+    found = findings(milliseconds)
+    assert said(found) == [("unit", "refuse")]
+    assert found[0].text == "latency has several units: ms, lower is better / us, lower is better"
+    assert both(milliseconds) == []
+
+
 def test_another_kernel_or_governor_is_flagged() -> None:
     def nodes(**changed: Any) -> Change:
         return lambda r: replace(r, nodes=tuple(replace(n, **changed) for n in r.nodes))

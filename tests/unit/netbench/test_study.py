@@ -105,7 +105,7 @@ def test_sizes_that_some_runs_lack_are_left_out_and_said() -> None:
     [found] = study(made).comparisons
     assert list(found.sizes) == [0, 8, 1024, 65536]
     assert [f.text for f in found.findings] == [
-        "1 sizes are left out: not all runs have them, or a value is not positive"
+        "1 size is left out: not in all runs, or with a value that is not positive"
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbench.fairness import Finding
@@ -125,6 +125,7 @@ def test_two_ends_that_read_the_same_are_said_once() -> None:
     assert conclude(judgements, [], runs=(20, 20)).text == "slower by 89 % at all 2 sizes"
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(SIZES), min_size=1))
 def test_ranges_of_sizes_name_each_end(chosen: set[int]) -> None:
     text = sizes_in_words(sorted(chosen), SIZES)
@@ -132,6 +133,7 @@ def test_ranges_of_sizes_name_each_end(chosen: set[int]) -> None:
     assert bytes_in_words(max(chosen)) in text
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 10), st.floats(1e-6, 10))
 def test_percentages_are_never_rounded_away(low: float, high: float) -> None:
     text = percent_range(low, high)
