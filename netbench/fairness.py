@@ -22,6 +22,7 @@ Level = Literal["refuse", "flag", "unknown"]
 FEW_RUNS = 10
 CPU_USE_POINTS = 10.0
 TRAFFIC_FACTOR = 4.0
+FIXED_WORK = ("osu", "lammps")
 BUSY_LOAD_PER_CPU = 0.25
 DRIFT_P = 0.01
 MIN_RUNS_FOR_DRIFT = 9
@@ -136,8 +137,16 @@ def same_transport(base: Side, other: Side, margin: float, seed: int) -> Iterato
         yield Finding("transport", "refuse", f"other transport ({text})")
     elif any(None in side for side in kinds):
         yield Finding("transport", "unknown", "transport")
+        yield from _same_bytes(base, other)
+
+
+def _same_bytes(base: Side, other: Side) -> Iterator[Finding]:
+    """Where no one saw the transport, the interfaces' counters give shared memory away.
+
+    Only for fixed work: what a stream of 10 s moves depends on the speed that is measured.
+    """
     moved = [_median_bytes(side.records) for side in (base, other)]
-    if moved[0] is None or moved[1] is None:
+    if moved[0] is None or moved[1] is None or base.records[0].case.family not in FIXED_WORK:
         return
     small, large = min(moved[0], moved[1]), max(moved[0], moved[1])
     # Below a few MB the counters mostly hold what other programs sent.
@@ -159,6 +168,16 @@ def same_inputs(base: Side, other: Side, margin: float, seed: int) -> Iterator[F
     """The same input files were read. Benchmarks without inputs have nothing to record."""
     if any(r.inputs for r in (*base.records, *other.records)):
         yield from _same_hashes("input", "inputs", base, other)
+
+
+def same_units(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
+    """A metric has one unit and one good direction, or its values have no ratio."""
+    seen: dict[str, set[str]] = {}
+    for sample in (s for r in (*base.records, *other.records) for s in r.samples if s.better != "none"):
+        seen.setdefault(sample.metric, set()).add(f"{sample.unit}, {sample.better} is better")
+    for metric, units in seen.items():
+        if len(units) > 1:
+            yield Finding("unit", "refuse", f"{metric} has several units: {' / '.join(sorted(units))}")
 
 
 def same_machine_state(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
@@ -196,7 +215,8 @@ def no_drift(base: Side, other: Side, margin: float, seed: int) -> Iterator[Find
 def enough_runs(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
     """Below 6 runs no interval of a median holds 95 %; below 10 it is wide and shaky."""
     fewest = min(len(base.records), len(other.records))
-    shown = f"{len(base.records)} runs at {base.place}, {len(other.records)} at {other.place}"
+    runs = "1 run" if len(base.records) == 1 else f"{len(base.records)} runs"
+    shown = f"{runs} at {base.place}, {len(other.records)} at {other.place}"
     if fewest < MIN_RUNS:
         yield Finding("too few runs", "refuse", f"{shown}: at least {MIN_RUNS} each are needed")
     elif fewest < FEW_RUNS:
@@ -250,6 +270,7 @@ RULES: tuple[Callable[[Side, Side, float, int], Iterator[Finding]], ...] = (
     same_transport,
     same_binaries,
     same_inputs,
+    same_units,
     same_machine_state,
     no_drift,
     enough_runs,

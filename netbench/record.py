@@ -68,7 +68,7 @@ class Rank:
 
     rank: int = about("MPI rank", minimum=0)
     node: str = about("the node's name")
-    cpus: str = about("allowed CPUs, as in Cpus_allowed_list, e.g. 0-3,8")
+    cpus: str = about("allowed CPUs, as in Cpus_allowed_list, e.g. 0-3,8", pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from netbench.stats import MARGIN, Values, ratio_intervals
 from netbench.verdict import Verdict, conclude, judge
 from usernetes_deploy.errors import UsageError
 
-BASELINES = ("bare-metal",)
 FAMILIES = ("osu", "tcp", "lammps", "pods", "noise")
 USUAL_CASES = ("_latency", "_bw", "_bibw", "_mbw_mr", "_allreduce", "_alltoall", "_bcast", "_barrier")
 USUAL_ORDER = (
@@ -40,6 +39,8 @@ class Key:
     parameters: tuple[tuple[str, str], ...]
     node_count: int
     ranks: int
+    # The parameters that tell it apart from the other keys of a study.
+    shown: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, record: Record) -> Key:
@@ -49,7 +50,7 @@ class Key:
 
     def title(self) -> str:
         """For example ``osu_latency x=2 (OSU), 2 nodes, 2 ranks``."""
-        settings = "".join(f" {name}={value}" for name, value in self.parameters)
+        settings = "".join(f" {name}={value}" for name, value in self.shown)
         label = f" ({self.label})" if self.label and self.label.lower() not in self.name else ""
         return f"{self.name}{settings}{label}, {_count(self.node_count, 'node')}, {_count(self.ranks, 'rank')}"
 
@@ -117,16 +118,17 @@ class Study:
 
 
 def study(records: Iterable[Record], *, baseline: str = "", margin: float = MARGIN, seed: int = 1) -> Study:
-    """Group `records` and compare every place with `baseline` (default: bare-metal).
+    """Group `records` and compare every place with `baseline` (default: bare-metal, or what comes nearest to it).
 
-    Raises `UsageError` when there is no run at the baseline.
+    Raises `UsageError` when there is no run at the baseline that was asked for.
     """
     series = group(records)
     places = {s.place for s in series}
-    baseline = baseline or next((name for name in BASELINES if name in places), "")
+    if not places:
+        raise UsageError("no runs but warm-ups: nothing can be compared")
+    baseline = baseline or min(places, key=lambda place: _place_order(place, ""))
     if baseline not in places:
-        known = ", ".join(sorted(places)) or "none"
-        raise UsageError(f"no runs at the baseline {baseline or BASELINES[0]!r}; places: {known}")
+        raise UsageError(f"no runs at the baseline {baseline!r}; places: {', '.join(sorted(places))}")
     if not 0 < margin < 1:
         raise UsageError(f"the margin must be between 0 and 1, got {margin}")
     by_key: dict[Key, dict[str, Series]] = {}
@@ -156,9 +158,10 @@ def group(records: Iterable[Record]) -> list[Series]:
             nameless.append(record)
     for record in nameless:
         held.setdefault((_key_of_failed(record, held), record.place), []).append(record)
+    telling = _telling_parameters({key for key, _ in held})
     return [
         Series(
-            key,
+            replace(key, shown=tuple(p for p in key.parameters if p[0] in telling[_bare(key)])),
             place,
             sorted((r for r in members if r.sanity.ok), key=_when),
             sorted((r for r in members if not r.sanity.ok), key=_when),
@@ -209,7 +212,8 @@ def _compare(base: Series, other: Series, sample: Sample, margin: float, seed: i
     own_seed = steady_seed(seed, base.key, base.place, other.place, sample.metric)
     findings = check(_side(base, base_runs, base_values), _side(other, other_runs, other_values), margin, own_seed)
     if missing:
-        text = f"{len(missing)} sizes are left out: not all runs have them, or a value is not positive"
+        sizes_out = "1 size is" if len(missing) == 1 else f"{len(missing)} sizes are"
+        text = f"{sizes_out} left out: not in all runs, or with a value that is not positive"
         findings.append(Finding("sizes", "flag", text))
     dropped = len(base.records) + len(other.records) - len(base_runs) - len(other_runs)
     if dropped:
@@ -242,6 +246,22 @@ def _side(series: Series, records: Sequence[Record], values: Values) -> Side:
     """Rows in the order of time: drift is looked for in it."""
     order = sorted(range(len(records)), key=lambda i: _when(records[i]))
     return Side(series.place, [records[i] for i in order], values[order] if values.size else values, series.failed)
+
+
+def _bare(key: Key) -> Key:
+    return replace(key, parameters=())
+
+
+def _telling_parameters(keys: Iterable[Key]) -> dict[Key, set[str]]:
+    """For keys that differ in nothing else: the names of the parameters that do differ."""
+    alike: dict[Key, list[Key]] = {}
+    for key in keys:
+        alike.setdefault(_bare(key), []).append(key)
+    return {
+        bare: {name for key in members for name, _ in set(key.parameters) - set(members[0].parameters)}
+        | {name for key in members for name, _ in set(members[0].parameters) - set(key.parameters)}
+        for bare, members in alike.items()
+    }
 
 
 def _key_of_failed(record: Record, held: Iterable[tuple[Key, str]]) -> Key:

@@ -26,7 +26,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One benchmark at one pair of places."""
+    """One benchmark at one pair of places. ``mixed``: slower or faster at some sizes only."""
 
     overall: Overall
     text: str
@@ -72,6 +72,8 @@ def conclude(
         if outcome in outcomes
     ]
     overall: Overall = next(iter(outcomes)) if len(outcomes) == 1 else "mixed"
+    if outcomes == {"same", "undecided"}:
+        overall = "undecided"
     return Verdict(overall, "; ".join(parts), judgements)
 
 

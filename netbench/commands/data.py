@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 from invoke.tasks import task
 
-from netbench.compare import Compared, in_words
-from netbench.compare import compare as compare_campaigns
 from netbench.importer import import_dir
-from netbench.report import write_report
-from netbench.report.compared import lead as compared_lead
-from netbench.report.compared import write_compared
-from netbench.report.words import lead
-from netbench.study import Study
 from usernetes_deploy.errors import UsageError, UsernetesError
+
+if TYPE_CHECKING:
+    from netbench.compare import Compared
+    from netbench.study import Study
 
 _MARGIN_HELP = "Difference in percent that still counts as the same."
 _SEED_HELP = "Seed of the bootstrap; the same seed gives the same page."
@@ -70,6 +68,10 @@ def report(
     json: bool = False,
 ) -> None:
     """Write the report of a folder of records and print where it is."""
+    _check_extra()
+    from netbench.report import write_report
+    from netbench.report.words import lead
+
     written = write_report(
         Path(records), Path(out or records), baseline=baseline, margin=_share(margin), seed=seed, title=title
     )
@@ -110,6 +112,10 @@ def compare(
     json: bool = False,
 ) -> None:
     """Compare two campaigns, from two sites or two dates: the machine, and the cost of pods on it."""
+    _check_extra()
+    from netbench.compare import compare as compare_campaigns
+    from netbench.report.compared import lead, write_compared
+
     called = names.split(",")
     if len(called) != 2 or not all(called):
         raise UsageError(f"--names wants two names, as A,B; got {names!r}")
@@ -122,7 +128,7 @@ def compare(
         seed=seed,
     )
     html, _markdown = write_compared(found, Path(out))
-    for sentence in compared_lead(found):
+    for sentence in lead(found):
         print(sentence, file=sys.stderr)
     if json:
         _print_json({"html": str(html), "changes": _changes(found)})
@@ -130,6 +136,15 @@ def compare(
         print(html)
     if found.unreadable:
         raise UsernetesError(f"{len(found.unreadable)} records could not be used; they are named in {html}")
+
+
+def _check_extra() -> None:
+    """The other verbs work without numpy and matplotlib, and start faster for not loading them."""
+    missing = [name for name in ("numpy", "matplotlib", "jinja2") if not find_spec(name)]
+    if missing:
+        raise UsageError(
+            f"reports need {', '.join(missing)}, not installed here", remedy="pip install 'usernetes-deploy[report]'"
+        )
 
 
 def _share(percent: float) -> float:
@@ -170,6 +185,8 @@ def _verdicts(study: Study) -> list[dict[str, Any]]:
 
 
 def _changes(found: Compared) -> list[dict[str, Any]]:
+    from netbench.compare import in_words
+
     return [
         {
             "benchmark": c.key.title(),

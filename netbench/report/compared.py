@@ -11,7 +11,10 @@ from netbench.compare import Change, Compared, in_words
 from netbench.report import page, words
 from netbench.stats import LEVEL
 from netbench.study import Key
+from netbench.verdict import Overall
 from usernetes_deploy import __version__
+
+_BADGES: dict[Overall, str] = {"slower": "costs more", "faster": "costs less"}
 
 
 def write_compared(found: Compared, out_dir: Path) -> tuple[Path, Path]:
@@ -33,7 +36,7 @@ def lead(found: Compared) -> list[str]:
         (sum(cost.overall == "same" for cost in costs), f"the same within {found.margin * 100:g} %"),
         (sum(cost.overall == "slower" for cost in costs), f"higher in {found.names[1]}"),
         (sum(cost.overall == "faster" for cost in costs), f"lower in {found.names[1]}"),
-        (sum(cost.overall == "mixed" for cost in costs), "different by message size"),
+        (sum(cost.overall == "mixed" for cost in costs), "different at some message sizes only"),
         (sum(cost.overall == "undecided" for cost in costs), "not decided"),
         (sum(cost.overall == "refused" for cost in costs), "not comparable"),
     ]
@@ -75,7 +78,7 @@ def _line(change: Change, found: Compared) -> dict[str, Any]:
         "place": change.place,
         "cost": in_words(change.cost, found.names) if change.cost else "",
         "cost_overall": change.cost.overall if change.cost else "",
-        "cost_badge": words.BADGES[change.cost.overall] if change.cost else "",
+        "cost_badge": _BADGES.get(change.cost.overall, words.BADGES[change.cost.overall]) if change.cost else "",
         "own": change.own.text,
         "own_overall": change.own.overall,
         "own_badge": words.BADGES[change.own.overall],

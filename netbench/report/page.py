@@ -102,7 +102,7 @@ def alerts(study: Study) -> list[str]:
     reasons: dict[str, dict[str, list[str]]] = {}
     for comparison in study.comparisons:
         for finding in comparison.findings:
-            if finding.level == "refuse":
+            if finding.level == "refuse" and comparison.verdict.overall == "refused":
                 places = reasons.setdefault(finding.rule, {}).setdefault(comparison.key.name, [])
                 places += [comparison.other.place] if comparison.other.place not in places else []
     for rule, cases in reasons.items():
@@ -180,10 +180,10 @@ def brief(comparison: Comparison) -> str:
         return ""
     low, high = f"×{min(ratios):.2f}", f"×{max(ratios):.2f}"
     span = low if low == high else f"{low} to {high}"
-    if comparison.verdict.overall != "mixed":
-        return span
     outcomes: list[str] = [j.outcome for j in comparison.verdict.judgements]
     named = (("slower", "slower"), ("faster", "faster"), ("same", "same"), ("undecided", "open"))
+    if len(set(outcomes)) == 1 or comparison.verdict.overall == "refused":
+        return span
     counted = [f"{outcomes.count(kind)} {word}" for kind, word in named if kind in outcomes]
     return f"{', '.join(counted)}; {span}"
 
@@ -328,10 +328,7 @@ def _loose(study: Study, look: plots.Look) -> list[dict[str, Any]]:
 
 
 def _conditions(study: Study, places: Sequence[str]) -> list[dict[str, Any]]:
-    tables = [
-        words.conditions([r for s in study.series if s.place == place for r in (*s.records, *s.failed)])
-        for place in places
-    ]
+    tables = [words.conditions([r for s in study.series if s.place == place for r in s.records]) for place in places]
     rows = zip(*tables, strict=True)
     return [{"name": row[0][0], "values": [value for _, value in row]} for row in rows]
 

@@ -153,7 +153,7 @@ def single_ratios(made: Sequence[Comparison], look: Look, margin: float) -> str:
         low, high = _reach(made, margin)
         axes.set_xlim(low, high)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"×{x:g}"))
-        axes.locator_params(axis="x", nbins=6)
+        axes.locator_params(axis="x", nbins=4)
         _title(axes, _ratio_title(made, margin))
         return _svg(figure, look, f"{made[0].key}{made[0].metric}single")
 

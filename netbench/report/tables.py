@@ -108,10 +108,7 @@ def markdown(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[s
     lines += [f"- unusable record: {error}" for error in unreadable]
     lines += [f"- not compared: {text}" for text in study.without_baseline]
     places = study.places()
-    tables = [
-        words.conditions([r for s in study.series if s.place == place for r in (*s.records, *s.failed)])
-        for place in places
-    ]
+    tables = [words.conditions([r for s in study.series if s.place == place for r in s.records]) for place in places]
     lines += ["", *_table(["condition", *places])]
     lines += [_row([row[0][0], *(value for _, value in row)]) for row in zip(*tables, strict=True)]
     lines += ["", "## How to repeat it", "", "```", *repeat, "```", ""]

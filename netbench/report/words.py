@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ METRICS = {
     "start_latency": "time until a pod runs",
     "throughput": "throughput",
 }
+NOT_RECORDED = "not recorded"
 BADGES: dict[Overall, str] = {
     "same": "same",
     "slower": "slower",
@@ -81,7 +82,7 @@ def place_sentence(study: Study, place: str) -> str:
         ("slower", "slower"),
         ("faster", "faster"),
         ("same", f"the same within {study.margin * 100:g} %"),
-        ("mixed", "mixed (it depends on the message size)"),
+        ("mixed", "mixed (a difference at some message sizes only)"),
         ("undecided", "not decided"),
         ("refused", "not comparable"),
     )
@@ -106,7 +107,7 @@ def lead(study: Study) -> list[str]:
     open_ = sum(c.verdict.overall == "undecided" for c in made)
     refused = sum(c.verdict.overall == "refused" for c in made)
     rest = [
-        f"{mixed} {'depends' if mixed == 1 else 'depend'} on the message size" if mixed else "",
+        f"{mixed} {'differs' if mixed == 1 else 'differ'} at some message sizes only" if mixed else "",
         f"{open_} {'is' if open_ == 1 else 'are'} not decided by these runs" if open_ else "",
         f"{refused} {'is' if refused == 1 else 'are'} refused because the conditions differ" if refused else "",
     ]
@@ -150,45 +151,73 @@ def not_recorded(comparison: Comparison) -> str:
 def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
     """What the runs of a place had in common: (condition, value or values)."""
     nodes = [n for r in records for n in r.nodes]
-    rows: list[tuple[str, Iterable[str]]] = [
-        ("runs", [str(len(records))]),
-        ("nodes", [", ".join(n.name for n in r.nodes) for r in records]),
-        ("rack and switch", [n.topology or "" for n in nodes]),
-        ("kernel", [n.kernel or "" for n in nodes]),
-        ("CPUs a node", [str(n.cpus or "") for n in nodes]),
-        ("frequency governor", [n.governor or "" for n in nodes]),
-        ("load before (worst)", [_worst(n.load_before for n in nodes)]),
-        ("resting cluster, % of one core (median)", [_median(n.idle_cost_percent for n in nodes)]),
-        ("CPUs of the ranks", [_affinity(r) for r in records]),
-        ("CPU limit", [_limits(r) for r in records]),
-        ("throttled periods", [_throttled(r) for r in records]),
-        ("transport seen", [r.transport or "" for r in records]),
-        ("interfaces (MTU)", [", ".join(sorted({f"{t.interface} ({t.mtu})" for t in r.traffic})) for r in records]),
-        ("MB a run on them (median)", [_traffic(records)]),
-        ("tool", [f"{r.case.tool} {r.case.tool_version or ''}".strip() for r in records]),
-        ("binaries", [", ".join(f"{k} {_short(v)}" for k, v in sorted(r.binaries.items())) for r in records]),
-        ("inputs", [", ".join(f"{k} {_short(v)}" for k, v in sorted(r.inputs.items())) for r in records]),
-        ("versions", [", ".join(f"{k} {v}" for k, v in sorted(r.versions.items())) for r in records]),
-        ("taking turns", ["yes" if r.interleaved else "no" for r in records]),
-        ("seed of the order", ["" if r.seed is None else str(r.seed) for r in records]),
-        ("from", [min((r.start for r in records if r.start), default="")]),
-        ("to", [max((r.end for r in records if r.end), default="")]),
+    rows: list[tuple[str, str]] = [
+        ("sane runs", str(len(records))),
+        ("nodes", _distinct([", ".join(n.name for n in r.nodes) for r in records])),
+        ("rack and switch", _distinct([n.topology or "" for n in nodes])),
+        ("kernel", _distinct([n.kernel or "" for n in nodes])),
+        ("CPUs a node", _distinct([str(n.cpus or "") for n in nodes])),
+        ("frequency governor", _distinct([n.governor or "" for n in nodes])),
+        ("load before (worst)", _worst(n.load_before for n in nodes)),
+        ("resting cluster, % of one core (median)", _median(n.idle_cost_percent for n in nodes)),
+        ("CPUs of the ranks", _distinct([_affinity(r) for r in records])),
+        ("CPU limit", _distinct([_limits(r) for r in records])),
+        ("throttled periods", _distinct([_throttled(r) for r in records])),
+        ("transport seen", _distinct([r.transport or "" for r in records])),
+        ("busiest interfaces and their MTU", _merged(_busiest(r) for r in records)),
+        ("MB a run on them (median)", _traffic(records)),
+        ("tools", _merged({r.case.tool: r.case.tool_version or ""} for r in records if r.case.tool)),
+        ("parameters", _merged({r.case.name: _settings(r)} for r in records if r.case.parameters)),
+        ("binaries", _merged(_shortened(r.binaries) for r in records)),
+        ("inputs", _merged(_shortened(r.inputs) for r in records)),
+        ("versions", _merged(r.versions for r in records)),
+        ("environment", _merged(r.env for r in records)),
+        ("taking turns", _distinct(["yes" if r.interleaved else "no" for r in records])),
+        ("seed of the order", _distinct(["" if r.seed is None else str(r.seed) for r in records])),
+        ("from", min((r.start for r in records if r.start), default=NOT_RECORDED)),
+        ("to", max((r.end for r in records if r.end), default=NOT_RECORDED)),
     ]
-    return [(name, _distinct(values)) for name, values in rows]
+    return rows
 
 
-def _distinct(values: Iterable[str], most: int = 4) -> str:
-    seen = list(dict.fromkeys(values))
-    if not any(seen):
-        return "not recorded"
-    seen = [value or "not recorded" for value in seen]
+def _distinct(values: Sequence[str], most: int = 4) -> str:
+    """The values, each once, and in how many runs (or nodes) there was none."""
+    seen = list(dict.fromkeys(value for value in values if value))
+    if not seen:
+        return NOT_RECORDED
     more = f" and {len(seen) - most} others" if len(seen) > most else ""
-    return "; ".join(seen[:most]) + more
+    missing = sum(not value for value in values)
+    unknown = f" ({NOT_RECORDED} in {missing} of {len(values)})" if missing else ""
+    return "; ".join(seen[:most]) + more + unknown
+
+
+def _merged(pairs: Iterable[Mapping[str, str]]) -> str:
+    """Names with all their values: ``osu_bw 1a2b3c4d5e6f, osu_latency 0f1e2d3c4b5a``."""
+    held: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        for name, value in pair.items():
+            held.setdefault(name, {})[value] = None
+    return ", ".join(f"{name} {' or '.join(values)}".strip() for name, values in sorted(held.items())) or NOT_RECORDED
+
+
+def _busiest(record: Record) -> dict[str, str]:
+    """Interfaces that carried at least a tenth of what the busiest one of the run did."""
+    moved = [(t.rx_after - t.rx_before + t.tx_after - t.tx_before, t) for t in record.traffic]
+    most = max((carried for carried, _ in moved), default=0)
+    return {t.interface: str(t.mtu) for carried, t in moved if carried * 10 >= most}
+
+
+def _settings(record: Record) -> str:
+    return " ".join(f"{name}={value}" for name, value in record.case.parameters.items())
+
+
+def _shortened(hashes: Mapping[str, str]) -> dict[str, str]:
+    return {name: _short(digest) for name, digest in hashes.items()}
 
 
 def _aggregate(values: Iterable[float | None], how: Callable[[list[float]], float]) -> str:
     known = [value for value in values if value is not None]
-    return f"{how(known):.2f}" if known else ""
+    return f"{how(known):.2f}" if known else NOT_RECORDED
 
 
 def _worst(values: Iterable[float | None]) -> str:

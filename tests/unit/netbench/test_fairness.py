@@ -12,7 +12,7 @@ import pytest
 
 from netbench.fairness import Finding, Side, check, refused
 from netbench.importer import import_dir
-from netbench.record import Limits, Node, Rank, Record, Sample, Sanity, Throttling, Traffic
+from netbench.record import Case, Limits, Node, Rank, Record, Sample, Sanity, Throttling, Traffic
 from netbench.study import Comparison, study
 from tests.unit.netbench.made_up import campaign, node, record
 from tests.unit.netbench.paper import whole
@@ -140,13 +140,28 @@ def test_shared_memory_on_one_side_is_refused() -> None:
 
 
 def carried(bytes_: int) -> Change:
-    return lambda r: replace(r, traffic=(Traffic("node1", "eth0", 1500, 10, 10 + bytes_, 0, 0),))
+    return lambda r: replace(r, transport=None, traffic=(Traffic("node1", "eth0", 1500, 10, 10 + bytes_, 0, 0),))
 
 
 def test_interfaces_that_carried_nothing_on_one_side_give_shared_memory_away() -> None:
-    assert said(findings(carried(1_000), carried(100_000_000))) == [("transport", "refuse")]
-    assert findings(carried(110_000_000), carried(100_000_000)) == []
-    assert findings(carried(1_000), carried(100_000)) == []
+    unseen = ("transport", "unknown")
+    assert said(findings(carried(1_000), carried(100_000_000))) == [("transport", "refuse"), unseen]
+    assert said(findings(carried(110_000_000), carried(100_000_000))) == [unseen]
+    assert said(findings(carried(1_000), carried(100_000))) == [unseen]
+
+
+def test_a_stream_of_a_fixed_time_may_carry_less_where_it_is_slower() -> None:
+    def stream(bytes_: int) -> Change:
+        return lambda r: replace(carried(bytes_)(r), case=Case("tcp_stream", "tcp"))
+
+    assert said(findings(stream(1_000_000), stream(100_000_000))) == [("transport", "unknown")]
+
+
+def test_bytes_do_not_count_where_the_transport_was_seen() -> None:
+    def seen(bytes_: int) -> Change:
+        return lambda r: replace(carried(bytes_)(r), transport="tcp")
+
+    assert findings(seen(1_000), seen(100_000_000)) == []
 
 
 def test_another_binary_is_refused() -> None:
@@ -175,6 +190,16 @@ def test_another_input_is_refused_and_no_input_is_no_matter() -> None:
     assert said(findings(reads("1" * 64), reads("2" * 64))) == [("input", "refuse")]
     assert both(reads("1" * 64)) == []
     assert said(findings(reads("1" * 64))) == [("input", "unknown")]
+
+
+def test_another_unit_is_refused() -> None:
+    def milliseconds(r: Record) -> Record:
+        return replace(r, samples=(replace(r.samples[0], unit="ms"),))
+
+    found = findings(milliseconds)
+    assert said(found) == [("unit", "refuse")]
+    assert found[0].text == "latency has several units: ms, lower is better / us, lower is better"
+    assert both(milliseconds) == []
 
 
 def test_another_kernel_or_governor_is_flagged() -> None:

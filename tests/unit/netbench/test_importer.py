@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbench.importer import Imported, import_dir
@@ -199,6 +199,7 @@ def test_a_layout_that_names_no_known_format_says_which_there_are(tmp_path: Path
         import_dir(EXCERPTS, tmp_path / "out", layout)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.integers(0, 2**31), st.floats(0, 1e9, allow_nan=False), min_size=1),
     st.sampled_from(["5.8", "7.4", "7.5-rc1"]),
@@ -211,6 +212,7 @@ def test_any_table_is_read_as_it_was_written(rows: dict[int, float], version: st
     assert table.tool_version == version
 
 
+@settings(deadline=None)
 @given(st.integers(0, 90), st.text(st.characters(exclude_characters="\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")))
 def test_a_foreign_line_anywhere_in_a_log_is_refused_or_harmless(position: int, line: str) -> None:
     lines = (LAMMPS / "bare-metal" / "lammps-4-64-1.out").read_text().splitlines()

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbench.record import (
@@ -42,6 +42,7 @@ def test_a_record_survives_json() -> None:
     assert Record.from_json(record().to_json()) == record()
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Record,
@@ -86,6 +87,7 @@ def test_the_published_schema_is_the_one_of_the_classes() -> None:
         ({"samples": [{"metric": "latency", "unit": "us", "value": "4.2", "better": "lower"}]}, "samples[0].value"),
         ({"samples": [{"metric": "latency", "unit": "us", "value": 4.2, "better": "small"}]}, "samples[0].better"),
         ({"start": "yesterday"}, "start"),
+        ({"affinity": [{"rank": 0, "node": "node1", "cpus": "all"}]}, "affinity[0].cpus"),
         ({"colour": "red"}, "colour"),
         ({"schema": "usernetes.dev/netbench-record/v0"}, "schema"),
     ],

@@ -117,7 +117,7 @@ def test_more_sizes_make_wider_intervals() -> None:
 
 
 @given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=2, max_size=12), st.booleans(), st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_ratio_lies_in_its_interval_and_the_seed_decides(
     rows: list[tuple[float, float]], paired: bool, seed: int
 ) -> None:
@@ -128,7 +128,7 @@ def test_any_ratio_lies_in_its_interval_and_the_seed_decides(
 
 
 @given(st.floats(0.01, 100), st.booleans())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_factor_on_one_side_is_a_factor_on_the_ratio(factor: float, paired: bool) -> None:
     base, other = noisy(8, 3, seed=1), noisy(8, 3, seed=2)
     plain = ratio_intervals(base, other, paired=paired, seed=1, resamples=50)
@@ -138,6 +138,7 @@ def test_a_factor_on_one_side_is_a_factor_on_the_ratio(factor: float, paired: bo
         assert two.low == pytest.approx(factor * one.low, rel=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(POSITIVE, min_size=1, max_size=30))
 def test_the_order_of_the_runs_does_not_matter_to_a_summary(values: list[float]) -> None:
     one, two = summarise(values), summarise(sorted(values))

@@ -105,7 +105,7 @@ def test_sizes_that_some_runs_lack_are_left_out_and_said() -> None:
     [found] = study(made).comparisons
     assert list(found.sizes) == [0, 8, 1024, 65536]
     assert [f.text for f in found.findings] == [
-        "1 sizes are left out: not all runs have them, or a value is not positive"
+        "1 size is left out: not in all runs, or with a value that is not positive"
     ]
 
 
@@ -137,7 +137,15 @@ def test_the_same_seed_gives_the_same_study_and_another_seed_another_interval() 
 
 def test_no_run_at_the_baseline_is_wrong_use_and_names_the_places() -> None:
     with pytest.raises(UsageError, match="no runs at the baseline 'bare-metal'; places: pod-native"):
-        study([record("pod-native")])
+        study([record("pod-native")], baseline="bare-metal")
+    with pytest.raises(UsageError, match="no runs but warm-ups"):
+        study([replace(record(), warmup=True)])
+
+
+def test_without_bare_metal_the_place_nearest_to_it_is_the_baseline() -> None:
+    assert (
+        study([record("pod-mesh"), record("bare-metal-beside"), record("pod-native")]).baseline == "bare-metal-beside"
+    )
 
 
 def test_another_baseline_can_be_chosen() -> None:
@@ -151,3 +159,17 @@ def test_another_baseline_can_be_chosen() -> None:
 def test_a_margin_that_makes_no_sense_is_wrong_use(margin: float) -> None:
     with pytest.raises(UsageError, match="margin"):
         study(campaign(COSTS), margin=margin)
+
+
+def test_parameters_are_shown_only_where_they_tell_two_benchmarks_apart_and_change_no_interval() -> None:
+    def sized(x: str) -> list[Record]:
+        case = Case("lammps_hns", "lammps", parameters={"x": x, "steps": "20"})
+        return [replace(r, id=f"{x}{r.id}") for r in campaign(COSTS, case=case)]
+
+    alone, both = study(sized("2")), study([*sized("2"), *sized("4")])
+    assert [c.key.title() for c in alone.comparisons] == ["lammps_hns, 2 nodes, 2 ranks"]
+    assert [c.key.title() for c in both.comparisons] == [
+        "lammps_hns x=2, 2 nodes, 2 ranks",
+        "lammps_hns x=4, 2 nodes, 2 ranks",
+    ]
+    assert both.comparisons[0].verdict == alone.comparisons[0].verdict

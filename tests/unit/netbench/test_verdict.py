@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbench.fairness import Finding
@@ -101,6 +101,14 @@ def test_only_some_sizes_are_slower() -> None:
     )
 
 
+def test_the_same_at_some_sizes_and_open_at_others_is_not_decided() -> None:
+    judgements = [
+        Judgement(8, Interval(1.0, 0.99, 1.01), "same"),
+        Judgement(16, Interval(1.0, 0.9, 1.1), "undecided", 12),
+    ]
+    assert conclude(judgements, [], runs=(20, 20)).overall == "undecided"
+
+
 def test_what_is_refused_has_no_verdict_but_a_reason() -> None:
     judgements = [Judgement(8, Interval(2.7, 2.6, 2.8), "slower")]
     findings = [Finding("cpu limit", "refuse", "CPU limit: a none, b 7 cores"), Finding("x", "flag", "never mind")]
@@ -117,6 +125,7 @@ def test_two_ends_that_read_the_same_are_said_once() -> None:
     assert conclude(judgements, [], runs=(20, 20)).text == "slower by 89 % at all 2 sizes"
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(SIZES), min_size=1))
 def test_ranges_of_sizes_name_each_end(chosen: set[int]) -> None:
     text = sizes_in_words(sorted(chosen), SIZES)
@@ -124,6 +133,7 @@ def test_ranges_of_sizes_name_each_end(chosen: set[int]) -> None:
     assert bytes_in_words(max(chosen)) in text
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 10), st.floats(1e-6, 10))
 def test_percentages_are_never_rounded_away(low: float, high: float) -> None:
     text = percent_range(low, high)

@@ -100,3 +100,10 @@ def test_compare_prints_its_page_and_the_result(
 def test_compare_wants_two_names(records: Path, names: str) -> None:
     with pytest.raises(UsageError, match="two names"):
         call(data.compare, str(records), str(records), names=names)
+
+
+def test_a_report_without_its_extra_says_what_to_install(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "find_spec", lambda name: None if name == "matplotlib" else object())
+    with pytest.raises(UsageError, match="reports need matplotlib") as caught:
+        call(data.report, str(records))
+    assert caught.value.remedy == "pip install 'usernetes-deploy[report]'"
