@@ -1,7 +1,7 @@
 """Starts MPI programs: one launcher's command line in all places, with another agent that reaches the nodes.
 
 hydra and Open MPI start their daemons by an agent, a small script made here that knows for every node what to put in
-front (nothing, ssh, ``flux exec``, ``kubectl exec POD --``). Flux and srun start ranks by themselves, on bare metal only.
+front (nothing, ssh, ``flux exec``, ``kubectl exec POD --``). Flux and srun start ranks themselves, on bare metal only.
 Ranks get an environment that is the same in all places, and say on standard error where they are and on which CPUs.
 """
 

@@ -1,0 +1,108 @@
+"""Brings the cluster into the state a run needs: none, mesh or flannel; and says what it costs at rest."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from netbench.launch import Seat
+from netbench.places.base import Place, PlaceError
+from netbench.places.hosts import HostPlace
+from netbench.places.pod import Kubectl, PodPlace
+from netbench.plan import STATES, Plan
+
+UP_LIMIT = 300.0
+
+
+class Stage:
+    """Holds the cluster's state and the places that are open in it.
+
+    Without ``cluster.up`` in the plan a running cluster is taken as it is and left as it is.
+    """
+
+    def __init__(self, plan: Plan, seats: Sequence[Seat], mounts: Sequence[str], log: Path, say: Callable[[str], None]):
+        self._plan, self._seats, self._mounts, self._log, self._say = plan, list(seats), mounts, log, say
+        self._state: str | None = None
+        self._places: dict[str, Place] = {}
+        self._failures: dict[str, tuple[int, str]] = {}
+
+    def place(self, name: str) -> Place:
+        """The place `name`, open, with the cluster in its state. Raises `PlaceError`.
+
+        A state that could not be reached twice in a row is not tried again: its runs fail with the same reason.
+        """
+        state = STATES[name]
+        count, reason = self._failures.get(name, (0, ""))
+        if count >= 2:
+            raise PlaceError(f"given up after {count} attempts: {reason}")
+        try:
+            self._ensure(state)
+            place = self._places.get(name) or self._make(name, state)
+            self._places[name] = place
+            place.open()
+        except PlaceError as error:
+            self._failures[name] = (count + 1, str(error))
+            raise
+        self._failures.pop(name, None)
+        return place
+
+    def close(self) -> None:
+        """Close all places, and take the cluster down if it was brought up here."""
+        for place in self._places.values():
+            place.close()
+        self._places.clear()
+        if self._state not in (None, "none") and self._plan.cluster.up:
+            self._command("down", self._plan.cluster.down, self._state or "")
+        self._state = None
+
+    def _ensure(self, state: str) -> None:
+        if state == self._state:
+            return
+        if not self._plan.cluster.up:
+            self._state = state
+            return
+        self.close()
+        if state == "none":
+            # whatever an interrupted campaign left; `down` of nothing is no error
+            for network in dict.fromkeys(s for s in STATES.values() if s != "none"):
+                if self._uses(network):
+                    self._command("down", self._plan.cluster.down, network)
+        else:
+            self._command("up", self._plan.cluster.up, state)
+            time.sleep(self._plan.cluster.settle)
+        self._state = state
+
+    def _uses(self, network: str) -> bool:
+        named = {place for c in self._plan.cases for place in (c.places or self._plan.places)}
+        return any(STATES[place] == network for place in named)
+
+    def _make(self, name: str, state: str) -> Place:
+        if not name.startswith("pod-"):
+            return HostPlace(name, self._seats)
+        cluster = self._plan.cluster
+        config = ("--kubeconfig", cluster.kubeconfig.format(network=state)) if cluster.kubeconfig else ()
+        kubectl = Kubectl((*(part.format(network=state) for part in cluster.kubectl), *config, "-n", cluster.namespace))
+        nodes = [seat.name for seat in self._seats]
+        return PodPlace(name, nodes, kubectl, image=cluster.image, mounts=self._mounts)
+
+    def _command(self, what: str, argv: Sequence[str], state: str) -> None:
+        if not argv:
+            return
+        self._say(f"cluster {what} ({state})")
+        filled = [part.format(network=state) for part in argv]
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(f"$ {' '.join(filled)}\n")
+            log.flush()
+            try:
+                done = subprocess.run(
+                    filled, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=UP_LIMIT, check=False
+                )
+            except subprocess.TimeoutExpired as error:
+                raise PlaceError(f"cluster {what} did not end within {UP_LIMIT:g} s; see {self._log}") from error
+            except OSError as error:
+                raise PlaceError(f"cluster {what}: {error}") from error
+        if done.returncode:
+            tail = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
+            raise PlaceError(f"cluster {what} failed with exit code {done.returncode}: {tail}")
