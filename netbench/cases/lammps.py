@@ -59,7 +59,7 @@ class LammpsCase(NoPair):
         ]
         library_path = setup.software.library_path()
         return Command(
-            (str(program), "-in", infile.name, *variables, "-log", "none"),
+            (str(program), "-in", infile.name, *variables, "-log", "none", "-nocite"),
             {"OMP_NUM_THREADS": "1"} | ({"LD_LIBRARY_PATH": library_path} if library_path else {}),
             {"lmp": str(program)},
             files,

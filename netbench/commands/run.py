@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, Exit, task
+from invoke import Context, Exit, task
 
 from netbench.cases import CASES
 from netbench.cases.software import MissingSoftware, find_software
@@ -36,7 +36,7 @@ HELP = {
 FLAGS = ("case", "place", "host", "prefix")
 
 
-@task(help={**HELP, "json": "print the plan as JSON"}, iterable=FLAGS, positional=["plan"], optional=["plan"])
+@task(help={**HELP, "json": "print the plan as JSON"}, iterable=FLAGS)
 def plan(  # noqa: PLR0917 - invoke passes flags by position
     _: Context,
     plan: str = "",
@@ -68,8 +68,6 @@ def plan(  # noqa: PLR0917 - invoke passes flags by position
         "json": "print the outcome as JSON",
     },
     iterable=FLAGS,
-    positional=["plan"],
-    optional=["plan"],
 )
 def run(  # noqa: PLR0917 - invoke passes flags by position
     _: Context,
@@ -239,9 +237,6 @@ def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
                 for value in row.values()
             )
         )
-
-
-collection = Collection("run", plan, run, quick, cases, places)
 
 
 def known_times(out: Path) -> dict[tuple[str, int], float]:
