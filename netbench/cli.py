@@ -49,7 +49,16 @@ class Netbench(Program):  # type: ignore[misc]
         self.config.load_overrides({"run": {"echo": False}}, merge=merge)
 
 
-VERBS = (running.quick, running.plan, running.run, data.report, data.compare, data.import_, running.cases, running.places)
+VERBS = (
+    running.quick,
+    running.plan,
+    running.run,
+    data.report,
+    data.compare,
+    data.import_,
+    running.cases,
+    running.places,
+)
 
 
 def collection() -> Collection:

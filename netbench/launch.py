@@ -96,7 +96,19 @@ def mpi_argv(
     variables = {"PATH": PATH, **env}
     if launcher == "hydra":
         head = [str(mpiexec), "-launcher", "ssh", "-launcher-exec", str(agent), "-disable-hostname-propagation"]
-        head += ["-localhost", localhost, "-hosts", names, "-ppn", str(each), "-n", str(ranks), "-genvnone"]
+        head += [
+            "-localhost",
+            localhost,
+            "-wdir",
+            "/",
+            "-hosts",
+            names,
+            "-ppn",
+            str(each),
+            "-n",
+            str(ranks),
+            "-genvnone",
+        ]
         return [*head, *(part for key, value in variables.items() for part in ("-genv", key, value)), *wrapped]
     if launcher == "openmpi":
         slots = ",".join(f"{seat.name}:{each}" for seat in seats)

@@ -1,7 +1,5 @@
 """What a plan says: cases, places, nodes, repeats, hosts, MPI and the cluster; checked in full before anything runs."""
 
-# ruff: noqa: RUF009 - about() makes dataclass fields
-
 from __future__ import annotations
 
 import json

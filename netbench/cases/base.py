@@ -14,7 +14,7 @@ from netbench.cases.software import Software
 from netbench.record import Sample
 
 
-class NotSane(Exception):  # noqa: N818 - reads as what it says
+class NotSane(Exception):
     """The run gives no figure; the text says why, in one line."""
 
 

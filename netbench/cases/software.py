@@ -31,7 +31,7 @@ SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt")
 BUILTIN = Path(__file__).parents[1] / "builtin"
 
 
-class MissingSoftware(UsernetesError):  # noqa: N818 - as the other errors of this tree
+class MissingSoftware(UsernetesError):
     """A benchmark, or what it needs, is not installed."""
 
 

@@ -37,7 +37,7 @@ FLAGS = ("case", "place", "host", "prefix")
 
 
 @task(help={**HELP, "json": "print the plan as JSON"}, iterable=FLAGS)
-def plan(  # noqa: PLR0917 - invoke passes flags by position
+def plan(
     _: Context,
     plan: str = "",
     case: Any = None,
@@ -69,7 +69,7 @@ def plan(  # noqa: PLR0917 - invoke passes flags by position
     },
     iterable=FLAGS,
 )
-def run(  # noqa: PLR0917 - invoke passes flags by position
+def run(
     _: Context,
     plan: str = "",
     out: str = "netbench-out",

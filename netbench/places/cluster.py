@@ -84,8 +84,7 @@ class Stage:
         cluster = self._plan.cluster
         config = ("--kubeconfig", cluster.kubeconfig.format(network=state)) if cluster.kubeconfig else ()
         kubectl = Kubectl((*(part.format(network=state) for part in cluster.kubectl), *config, "-n", cluster.namespace))
-        nodes = [seat.name for seat in self._seats]
-        return PodPlace(name, nodes, kubectl, image=cluster.image, mounts=self._mounts)
+        return PodPlace(name, self._seats, kubectl, image=cluster.image, mounts=self._mounts)
 
     def _command(self, what: str, argv: Sequence[str], state: str) -> None:
         if not argv:

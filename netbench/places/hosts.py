@@ -36,10 +36,11 @@ class HostPlace:
 
 
 def host_seats(plan: Plan) -> list[Seat]:
-    """How each host of the plan is reached; without hosts, this machine is as many nodes as the plan wants."""
+    """How each host of the plan is reached; without hosts, this machine is as many nodes as the plan wants,
+    named as those of a cluster that was brought up here."""
     if not plan.hosts:
         address = own_address()
-        return [Seat(f"local{i}", address) for i in range(max(plan.nodes))]
+        return [Seat(f"node{i}", address) for i in range(max(plan.nodes))]
     return [_seat(host, i, plan.launcher) for i, host in enumerate(plan.hosts)]
 
 

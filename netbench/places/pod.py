@@ -18,6 +18,7 @@ from netbench.places.base import PlaceError
 
 SYSTEM_MOUNTS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt")
 LABEL = "netbench.usernetes.dev/place"
+OWN_SOFTWARE = "pause"
 HOPELESS = ("ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 
 
@@ -49,7 +50,7 @@ class PodPlace:
     def __init__(
         self,
         name: str,
-        nodes: Sequence[str],
+        hosts: Sequence[Seat],
         kubectl: Kubectl,
         *,
         image: str,
@@ -58,7 +59,8 @@ class PodPlace:
     ) -> None:
         self.name = name
         self._network = name.removeprefix("pod-")
-        self._nodes = list(nodes)
+        self._nodes = [host.name for host in hosts]
+        self._host_addresses = {host.name: host.address for host in hosts}
         self._kubectl = kubectl
         self._image = image
         self._mounts = tuple(mounts)
@@ -69,12 +71,14 @@ class PodPlace:
         """Start one pod a node and wait until all are ready. Raises `PlaceError` that names the pod and the reason."""
         if self._seats:
             return
+        if self._image == OWN_SOFTWARE:
+            self._image = self._pause_image()
         pods = [self.manifest(self._pod(i), node) for i, node in enumerate(self._nodes)]
         self._delete([pod["metadata"]["name"] for pod in pods])
         self._kubectl("create", "-f", "-", stdin=_list(pods))
         states = self._wait_ready([pod["metadata"]["name"] for pod in pods])
         self._seats = [
-            Seat(node, states[self._pod(i)]["status"]["podIP"], (*self._kubectl.argv, "exec", self._pod(i), "--"))
+            Seat(node, self._address(states[self._pod(i)], node), (*self._kubectl.argv, "exec", self._pod(i), "--"))
             for i, node in enumerate(self._nodes)
         ]
 
@@ -131,7 +135,10 @@ class PodPlace:
         """A pod that sleeps on `node`."""
         own_software = self._image_is_empty()
         paths = (*SYSTEM_MOUNTS, *self._mounts) if own_software else self._mounts
-        volumes = [{"name": f"v{i}", "hostPath": {"path": path, "type": "Directory"}} for i, path in enumerate(paths)]
+        volumes: list[dict[str, Any]] = [
+            {"name": f"v{i}", "hostPath": {"path": path, "type": "Directory"}} for i, path in enumerate(paths)
+        ]
+        volumes.append({"name": "tmp", "emptyDir": {}})
         spec: dict[str, Any] = {
             "nodeSelector": {"kubernetes.io/hostname": node},
             "tolerations": [{"operator": "Exists"}],
@@ -146,7 +153,8 @@ class PodPlace:
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["/usr/bin/sleep", "infinity"] if own_software else ["sleep", "infinity"],
                     "volumeMounts": [
-                        {"name": f"v{i}", "mountPath": path, "readOnly": True} for i, path in enumerate(paths)
+                        *({"name": f"v{i}", "mountPath": path, "readOnly": True} for i, path in enumerate(paths)),
+                        {"name": "tmp", "mountPath": "/tmp"},
                     ],
                 }
             ],
@@ -160,6 +168,19 @@ class PodPlace:
             "metadata": {"name": name, "labels": {LABEL: self.name}},
             "spec": spec,
         }
+
+    def _address(self, pod: Mapping[str, Any], node: str) -> str:
+        """A native pod has the host's addresses, though Kubernetes knows it by that of the node in the mesh."""
+        return self._host_addresses[node] if self._network == "native" else str(pod["status"]["podIP"])
+
+    def _pause_image(self) -> str:
+        """The image that every node has: it holds nothing but a program that sleeps."""
+        nodes = json.loads(self._kubectl("get", "nodes", "-o", "json"))["items"]
+        names = sorted({n for node in nodes for image in node["status"].get("images", ()) for n in image["names"]})
+        found = [name for name in names if "/pause:" in name]
+        if not found:
+            raise PlaceError(f"image missing: no node has a pause image; give cluster.image (there are {names})")
+        return found[0]
 
     def _image_is_empty(self) -> bool:
         return self._image.rpartition("/")[2].partition(":")[0] == "pause"
