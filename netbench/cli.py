@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from invoke import Collection, Program
+from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
 
 from netbench.commands import data
 from netbench.commands import run as running
@@ -26,7 +27,7 @@ Results go to stdout, progress to stderr. Examples:
 """
 
 
-class Netbench(Program):  # type: ignore[misc]
+class Netbench(Program):
     """invoke's Program without configuration files."""
 
     def print_help(self) -> None:

@@ -66,10 +66,14 @@ class SoftwarePlan:
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """How the cluster is brought up and taken down between runs; `up` and `down` are commands.
+    """The cluster: made by the campaign from a `spec` of usernetes, or by commands `up` and `down`, or used as it is.
 
-    Without `up`, a running cluster is used as it is: then `bare-metal` (without one) cannot be measured.
+    A cluster that is used as it is leaves no `bare-metal` (without one) to be measured.
     """
+
+    spec: str | None = about("spec file for `usernetes up`; the campaign makes its clusters", default=None)
+    name: str = about("first part of the names of clusters made from `spec`", default="netbench")
+    settings: tuple[str, ...] = about("over the spec's fields, as nodes=3", default=())
 
     kubeconfig: str | None = about("the cluster's kubeconfig; {network} is replaced", default=None)
     up: tuple[str, ...] = about("command; {network} is replaced by mesh or flannel", default=())
@@ -77,7 +81,13 @@ class ClusterPlan:
     image: str = about("image of the pods; pause: the host's own software is mounted", default="pause")
     namespace: str = about("namespace of the pods", default="default")
     kubectl: tuple[str, ...] = about("kubectl, with arguments that are always given", default=("kubectl",))
+    managed: bool = about("true: make clusters with usernetes also without a spec file", default=False)
     settle: float = about("seconds between a cluster's start and the first run", default=5.0, minimum=0)
+
+    @property
+    def makes_clusters(self) -> bool:
+        """Whether the campaign itself brings clusters up and takes them down."""
+        return bool(self.up or self.spec or self.managed)
 
 
 @dataclass(frozen=True)
@@ -159,10 +169,8 @@ def _nonsense(plan: Plan) -> list[tuple[str, str]]:
     names = [host.name for host in plan.hosts]
     problems += [("hosts", f"{name} stands there twice") for name in sorted({n for n in names if names.count(n) > 1})]
     all_places = {place for _, places in listed for place in places}
-    if not plan.cluster.up and "bare-metal" in all_places and all_places - {"bare-metal"}:
-        what = (
-            "a cluster that is always there leaves no bare-metal; give cluster.up and cluster.down, or drop one of them"
-        )
+    if not plan.cluster.makes_clusters and "bare-metal" in all_places and all_places - {"bare-metal"}:
+        what = "a cluster that is always there leaves no bare-metal; give cluster.spec, or drop one of them"
         problems.append(("places", what))
     if plan.mpi.launcher in ("flux", "srun") and any(place.startswith("pod-") for place in all_places):
         problems.append(

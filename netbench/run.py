@@ -9,6 +9,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +28,7 @@ from netbench.record import SUFFIX, RecordError, load
 from netbench.run_conditions import Context
 from netbench.run_one import remember, run_one
 from netbench.runs import Run, runs_of
+from usernetes_deploy import __version__
 from usernetes_deploy.errors import UsageError
 
 
@@ -119,8 +123,21 @@ def _prepare(plan: Plan, out: Path, runs: list[Run], say: Callable[[str], None])
     software = find_software(scratch, plan.software.prefixes, plan.software.modules, plan.software.hns)
     seats = host_seats(plan)
     topology = {host.name: host.topology for host in plan.hosts}
-    context = Context(plan, software, topology)
-    return context, Stage(plan, seats, software.mounts(_files(runs, software)), out / "cluster.log", say)
+    stage = Stage(plan, seats, software.mounts(_files(runs, software)), out / "cluster.log", say)
+    return Context(plan, software, topology, stage.idle_cost, _versions(software)), stage
+
+
+def _versions(software: Software) -> dict[str, str]:
+    """Of what is the same for all runs."""
+    versions = {"netbench": __version__, "libc": " ".join(platform.libc_ver())}
+    try:
+        said = subprocess.run(
+            [str(software.mpiexec()), "--version"], capture_output=True, text=True, timeout=20, check=False
+        ).stdout
+    except (MissingSoftware, OSError, subprocess.TimeoutExpired):
+        return versions
+    found = re.search(r"(?:Version:|\(Open MPI\)|Open MPI\)?)\s*(\S+)", said)
+    return versions | ({"mpi": found[1]} if found else {})
 
 
 def _files(runs: list[Run], software: Software) -> list[str]:
@@ -173,7 +190,8 @@ class _Campaign:
             notes = _set_aside(folder)
             folder.mkdir(parents=True)
             record = run_one(run, self.context, folder, lambda: self.stage.place(run.place))
-            replace(record, notes=(*record.notes, *notes)).save(folder)
+            versions = {**record.versions, **(self.stage.versions if run.state != "none" else {})}
+            replace(record, notes=(*record.notes, *notes), versions=versions).save(folder)
         except RecordError as error:
             return f"the record is not valid: {error.problems}"
         except OSError as error:

@@ -6,9 +6,7 @@ interfaces' counters, and the affinity is what the ranks reported.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,12 +15,11 @@ from netbench.cases.base import Command, NotSane
 from netbench.cases.software import Software
 from netbench.launch import Seat
 from netbench.places.base import PlaceError
+from netbench.places.reach import on_seats
 from netbench.plan import Plan
 from netbench.record import Limits, Node, Record, Traffic
 from netbench.run_process import Ended
 from netbench.runs import Run
-
-PROBE_LIMIT = 30.0
 
 
 @dataclass
@@ -32,7 +29,7 @@ class Context:
     plan: Plan
     software: Software
     topology: Mapping[str, str | None] = field(default_factory=dict)
-    idle_cost: Mapping[str, float] = field(default_factory=dict)
+    idle_cost: Mapping[str, float | None] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     hashes: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]]] = field(default_factory=dict)
     references: dict[tuple[int, int, int], Record] = field(default_factory=dict)
@@ -48,27 +45,6 @@ class Attempt:
     ended: Ended | None = None
     before: dict[str, probe.View] = field(default_factory=dict)
     after: dict[str, probe.View] = field(default_factory=dict)
-
-
-def on_seats(seats: Sequence[Seat], script: str, limit: float = PROBE_LIMIT) -> dict[str, str]:
-    """Run `script` on all seats side by side; standard output by node. Raises `PlaceError` that names the node."""
-
-    def ask(seat: Seat) -> str:
-        try:
-            done = subprocess.run(
-                seat.argv(script), capture_output=True, stdin=subprocess.DEVNULL, timeout=limit, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise PlaceError(f"{seat.name} gave no answer within {limit:g} s") from error
-        except OSError as error:
-            raise PlaceError(f"{seat.name} cannot be reached: {error}") from error
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise PlaceError(f"{seat.name}: {said[-1] if said else f'exit code {done.returncode}'}")
-        return done.stdout.decode(errors="replace")
-
-    with ThreadPoolExecutor(max_workers=min(32, len(seats))) as pool:
-        return dict(zip((seat.name for seat in seats), pool.map(ask, seats), strict=True))
 
 
 def look(seats: Sequence[Seat]) -> dict[str, probe.View]:
@@ -145,7 +121,9 @@ def note_conditions(attempt: Attempt, seats: Sequence[Seat]) -> None:
                     after.throttling,
                 )
             )
-        for name in sorted(before.counters.keys() & after.counters.keys()):
+        shared = [other.address for other in seats].count(seat.address) > 1
+        own = {before.interface_of(seat.address), *before.rdma, *(("lo",) if shared else ())}
+        for name in sorted(own & before.counters.keys() & after.counters.keys()):
             (rx, tx), (rx_after, tx_after) = before.counters[name], after.counters[name]
             if rx_after != rx or tx_after != tx:
                 mtu = before.mtu.get(name, 0)
@@ -169,8 +147,10 @@ def check_ranks(attempt: Attempt, seats: Sequence[Seat]) -> None:
         raise NotSane(f"ranks ran on {','.join(got)}, not on {','.join(asked)}")
 
 
-def note_transport(attempt: Attempt, least: int, held_to: str) -> None:
+def note_transport(attempt: Attempt, least: int, held_to: str, *, silent: bool) -> None:
     """What carried the messages: the kind of interface whose counters grew by at least half of what had to be sent."""
+    if silent:
+        attempt.record = replace(attempt.record, transport="none")
     if least <= 0:
         return
     sent = {"rdma": 0, "tcp": 0, "loopback": 0}

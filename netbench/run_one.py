@@ -84,7 +84,8 @@ def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[S
     parsed = case.parse(attempt.ended.stdout, setup)
     if case.kind == "mpi":
         check_ranks(attempt, seats)
-    note_transport(attempt, case.least_bytes(setup), context.plan.mpi.transport if case.kind == "mpi" else "default")
+    held_to = context.plan.mpi.transport if case.kind == "mpi" else "default"
+    note_transport(attempt, case.least_bytes(setup), held_to, silent=case.family in ("noise", "pods"))
     if run.place != "bare-metal":
         check_energy(parsed.samples, context.references.get((run.cell, run.node_count, run.ranks)))
     return parsed
@@ -178,11 +179,13 @@ def _case(run: Run, parsed: Parsed) -> RecordCase:
 
 
 def _blank(run: Run, context: Context) -> Record:
+    """What is known before; a run that fails stays under the name that its sane siblings have."""
     case = CASES[run.case]
+    name, tool, label = case.identity(Setup(context.software, run.node_count, run.ranks, run.parameters))
     return Record(
         id=run.id,
         campaign=context.plan.name,
-        case=RecordCase(case.name, case.family, parameters=dict(run.parameters)),
+        case=RecordCase(name, case.family, tool, None, label, dict(run.parameters)),
         place=run.place,
         node_count=run.node_count,
         ranks=run.ranks,

@@ -75,6 +75,9 @@ class Case(Protocol):
     def defaults(self) -> Mapping[str, str]:
         """Every parameter that a plan may set, with its default."""
 
+    def identity(self, setup: Setup) -> tuple[str, str, str]:
+        """Name, tool and label of the records made here, as far as known before the output says so."""
+
     def refuses(self, node_count: int, ranks: int) -> str | None:
         """Why this number of nodes and ranks makes no sense here, or None."""
 

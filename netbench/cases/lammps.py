@@ -37,6 +37,10 @@ class LammpsCase(NoPair):
     kind: Literal["mpi", "pair", "pod"] = "mpi"
     energy_unit: str = "kcal/mol"
 
+    def identity(self, setup: Setup) -> tuple[str, str, str]:  # noqa: ARG002 - the interface's
+        """LAMMPS says what it is."""
+        return self.name, "lammps", "LAMMPS"
+
     def refuses(self, node_count: int, ranks: int) -> str | None:
         """Any number of ranks, but one a node at least."""
         return f"{self.name} needs at least one rank a node" if ranks < node_count else None

@@ -34,6 +34,10 @@ class Noise(NoPair):
         """Steps of one piece of work (about a millisecond), and how many pieces."""
         return {"work": "1000000", "quanta": "3000"}
 
+    def identity(self, setup: Setup) -> tuple[str, str, str]:
+        """Always the same."""
+        return self.name, "netbench", "builtin"
+
     def refuses(self, node_count: int, ranks: int) -> str | None:
         """Any number of ranks, but one a node at least."""
         return "noise needs at least one rank a node" if ranks < node_count else None

@@ -33,6 +33,12 @@ class OsuCase(NoPair):
     family: str = "osu"
     kind: Literal["mpi", "pair", "pod"] = "mpi"
 
+    def identity(self, setup: Setup) -> tuple[str, str, str]:
+        """The suite's where it is installed, ours where it is not."""
+        if setup.software.osu(self.name):
+            return self.name, "osu-micro-benchmarks", "OSU"
+        return f"builtin_{self.own}", "netbench", "builtin"
+
     def refuses(self, node_count: int, ranks: int) -> str | None:
         """Point-to-point programs take two ranks (osu_mbw_mr: an even number)."""
         if ranks < 2 or ranks < node_count:

@@ -26,6 +26,10 @@ class PodStart(NoPair):
         """Nothing to choose."""
         return {}
 
+    def identity(self, setup: Setup) -> tuple[str, str, str]:
+        """Always the same."""
+        return self.name, "netbench", "builtin"
+
     def refuses(self, node_count: int, ranks: int) -> str | None:
         """One pod a node."""
         return None

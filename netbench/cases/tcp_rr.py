@@ -34,6 +34,10 @@ class TcpRequestResponse:
         """Seconds of the run and bytes of a request."""
         return {"seconds": "3", "bytes": "64"}
 
+    def identity(self, setup: Setup) -> tuple[str, str, str]:
+        """Always the same."""
+        return self.name, "sockperf", "sockperf"
+
     def refuses(self, node_count: int, ranks: int) -> str | None:
         """Two nodes, one process on each."""
         return None if node_count == 2 else "tcp_rr runs between exactly 2 nodes"

@@ -29,6 +29,10 @@ class TcpStream:
         """Seconds of the measured part; one second before it is left out."""
         return {"seconds": "5"}
 
+    def identity(self, setup: Setup) -> tuple[str, str, str]:
+        """Always the same."""
+        return self.name, "iperf3", "iperf3"
+
     def refuses(self, node_count: int, ranks: int) -> str | None:
         """Two nodes, one process on each."""
         return None if node_count == 2 else "tcp_stream runs between exactly 2 nodes"
