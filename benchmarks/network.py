@@ -207,7 +207,9 @@ def pod_manifest(name: str, node: str, image: str, *, native: bool) -> dict[str,
                     "imagePullPolicy": "Never",
                     "command": ["/bin/busybox", "sleep", "86400"],
                     "env": [{"name": "PATH", "value": "/usr/bin:/bin"}],
-                    "volumeMounts": [{"name": key, "mountPath": path, "readOnly": True} for key, path in folders.items()],
+                    "volumeMounts": [
+                        {"name": key, "mountPath": path, "readOnly": True} for key, path in folders.items()
+                    ],
                 }
             ],
             "volumes": [{"name": key, "hostPath": {"path": path}} for key, path in folders.items()],

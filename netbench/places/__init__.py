@@ -1,1 +1,1 @@
-"""(written with its first module)"""
+"""Where runs are made: on the hosts, and in pods of three networks; see `netbench.plan.STATES` for their list."""

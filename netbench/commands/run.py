@@ -1,0 +1,253 @@
+"""netbench plan, run, quick, cases, places: thin callers of `netbench.plan`, `netbench.run` and `netbench.quick`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from netbench.cases import CASES
+from netbench.cases.software import MissingSoftware, find_software
+from netbench.plan import API_VERSION, STATES, Plan, load_plan, plan_from
+from netbench.record import load_dir
+from netbench.run import Outcome, run_plan
+from netbench.runs import estimate, runs_of
+from usernetes_deploy.errors import UsageError
+
+HELP = {
+    "plan": "a plan file (YAML); without it, the flags make one",
+    "case": "a case, see `netbench cases`; may be given several times",
+    "place": "a place, see `netbench places`; may be given several times",
+    "nodes": "number of nodes",
+    "ranks": "ranks a node",
+    "repeats": "runs of each cell at each place",
+    "warmups": "runs before them that are not judged",
+    "seed": "of the shuffle",
+    "time-limit": "seconds for one run",
+    "host": "NAME=ADDRESS; may be given several times",
+    "launcher": "how hosts are reached: local, ssh or flux",
+    "prefix": "an installation prefix of OSU, MPI or LAMMPS; may be given several times",
+    "kubeconfig": "of a running cluster, which is used as it is",
+}
+FLAGS = ("case", "place", "host", "prefix")
+
+
+@task(help={**HELP, "json": "print the plan as JSON"}, iterable=FLAGS)
+def plan(
+    _: Context,
+    plan: str = "",
+    case: Any = None,
+    place: Any = None,
+    nodes: int = 0,
+    ranks: int = 0,
+    repeats: int = 0,
+    warmups: int = -1,
+    seed: int = -1,
+    time_limit: int = 0,
+    host: Any = None,
+    launcher: str = "",
+    prefix: Any = None,
+    kubeconfig: str = "",
+    json: bool = False,
+) -> None:
+    """Print what a plan would run, in order, with a time estimate; run nothing."""
+    flags = (case, place, nodes, ranks, repeats, warmups, seed, time_limit, host, launcher, prefix, kubeconfig)
+    _print_plan(_plan(plan, flags), as_json=json)
+
+
+@task(
+    help={
+        **HELP,
+        "out": "the campaign's folder; an interrupted campaign goes on",
+        "retry": "make failed runs again",
+        "deadline": "minutes after which no further run is begun",
+        "json": "print the outcome as JSON",
+    },
+    iterable=FLAGS,
+)
+def run(
+    _: Context,
+    plan: str = "",
+    out: str = "netbench-out",
+    case: Any = None,
+    place: Any = None,
+    nodes: int = 0,
+    ranks: int = 0,
+    repeats: int = 0,
+    warmups: int = -1,
+    seed: int = -1,
+    time_limit: int = 0,
+    host: Any = None,
+    launcher: str = "",
+    prefix: Any = None,
+    kubeconfig: str = "",
+    retry: bool = False,
+    deadline: int = 0,
+    json: bool = False,
+) -> None:
+    """Run a plan, or go on with it; every run leaves a record and its raw output in --out."""
+    flags = (case, place, nodes, ranks, repeats, warmups, seed, time_limit, host, launcher, prefix, kubeconfig)
+    outcome = run_plan(_plan(plan, flags), Path(out), retry=retry, say=say, deadline=deadline * 60 or None)
+    print_outcome(outcome, Path(out), as_json=json)
+    if outcome.exit_code:
+        raise Exit(code=outcome.exit_code)
+
+
+@task(
+    help={
+        "out": "the campaign's folder; an interrupted one goes on",
+        "seconds": "no run is begun after so many",
+        "json": "print the outcome as JSON",
+    }
+)
+def quick(_: Context, out: str = "netbench-quick", seconds: int = 130, json: bool = False) -> None:
+    """A first look on one machine in less than three minutes, with a report; brings up a cluster of its own."""
+    from netbench.quick import quick_plan, quick_report
+
+    outcome = run_plan(quick_plan(), Path(out), say=say, deadline=seconds)
+    report = quick_report(Path(out))
+    print_outcome(outcome, Path(out), as_json=json, report=report)
+    if outcome.failed or outcome.interrupted:
+        raise Exit(code=1)
+
+
+@task(help={"json": "print as JSON", "prefix": HELP["prefix"]}, iterable=["prefix"])
+def cases(_: Context, json: bool = False, prefix: Any = None) -> None:
+    """List the cases, their parameters, and which program would run here."""
+    from netbench.cases.base import Setup
+
+    software = find_software(Path.home() / ".cache" / "netbench", tuple(prefix or ()))
+    rows = []
+    for case in CASES.values():
+        try:
+            if case.family == "osu":
+                program = str(software.osu(case.name) or "builtin")
+            else:
+                ranks = 2
+                argv = case.command(Setup(software, 2, ranks, case.defaults)).argv if case.kind != "pod" else ()
+                program = argv[0] if argv else "kubectl"
+        except MissingSoftware as error:
+            program = str(error).replace("\n  fix: ", "; fix: ")
+        rows.append({"case": case.name, "parameters": dict(case.defaults), "program": program})
+    _print_rows(rows, as_json=json)
+
+
+@task(help={"json": "print as JSON"})
+def places(_: Context, json: bool = False) -> None:
+    """List the places, and the state of the cluster that each needs."""
+    _print_rows([{"place": place, "cluster": state} for place, state in STATES.items()], as_json=json)
+
+
+def say(line: str) -> None:
+    """Progress goes to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_outcome(outcome: Outcome, out: Path, *, as_json: bool, report: Path | None = None) -> None:
+    """The result on standard output: counts, every failure by name, and where the records are."""
+    if as_json:
+        data: dict[str, Any] = {
+            "out": str(out),
+            "done": len(outcome.done),
+            "resumed": len(outcome.resumed),
+            "failed": outcome.failed,
+            "not_begun": outcome.missing,
+            "left_out": outcome.left_out,
+            "interrupted": outcome.interrupted,
+            "report": str(report) if report else None,
+        }
+        print(json.dumps(data, indent=1))
+        return
+    for run_id, reason in outcome.failed.items():
+        print(f"failed: {run_id}: {reason}")
+    counts = f"{len(outcome.done)} runs made, {len(outcome.resumed)} were there, {len(outcome.failed)} failed"
+    print(f"{counts}{f', {outcome.missing} not begun' if outcome.missing else ''}: {out}")
+    if report:
+        print(f"report: {report}")
+
+
+def _plan(source: str, flags: tuple[Any, ...]) -> Plan:
+    """The plan of a file, or of flags alone: mixing both would leave a plan that no file shows."""
+    case, place, nodes, ranks, repeats, warmups, seed, time_limit, host, launcher, prefix, kubeconfig = flags
+    given: dict[str, Any] = {
+        "cases": list(case or ()),
+        "places": list(place or ()),
+        "nodes": [nodes] if nodes else [],
+        "ranksPerNode": [ranks] if ranks else [],
+        "repeats": repeats or None,
+        "warmups": warmups if warmups >= 0 else None,
+        "seed": seed if seed >= 0 else None,
+        "timeLimit": time_limit or None,
+        "hosts": [_host(text) for text in host or ()],
+        "launcher": launcher or None,
+        "software": {"prefixes": list(prefix)} if prefix else None,
+        "cluster": {"kubeconfig": kubeconfig} if kubeconfig else None,
+    }
+    given = {key: value for key, value in given.items() if value not in (None, [])}
+    if source and given:
+        raise UsageError(f"a plan file and flags ({', '.join(given)}) together; put them into the file")
+    if source:
+        return load_plan(Path(source))
+    if not given.get("cases"):
+        raise UsageError("nothing to run: give a plan file, or at least one --case", remedy="netbench cases lists them")
+    given.setdefault("places", ["bare-metal"])
+    return plan_from({"apiVersion": API_VERSION, "kind": "Benchmark", **given}, "the flags")
+
+
+def _host(text: str) -> Mapping[str, str]:
+    name, _, address = text.partition("=")
+    if not address:
+        raise UsageError(f"--host: expected NAME=ADDRESS, got {text!r}")
+    return {"name": name, "address": address}
+
+
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    runs, left_out = runs_of(plan)
+    seconds = estimate(runs)
+    if as_json:
+        listed = [{"id": run.id, "state": run.state, "parameters": dict(run.parameters)} for run in runs]
+        print(json.dumps({"seconds": round(seconds), "left_out": left_out, "runs": listed}, indent=1))
+        return
+    state = None
+    for run in runs:
+        if run.state != state:
+            state = run.state
+            print(f"--- cluster: {state}")
+        turn = "warm-up" if run.warmup else f"repeat {run.repeat}"
+        print(f"{run.order + 1:5d}  {run.case:14s} {run.place:18s} n{run.node_count} r{run.ranks}  {turn}")
+    for reason in left_out:
+        print(f"left out: {reason}")
+    print(f"{len(runs)} runs, about {seconds / 60:.0f} min (seed {plan.seed}); nothing was run")
+
+
+def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        print(
+            "  ".join(
+                f"{' '.join(f'{k}={v}' for k, v in value.items()) if isinstance(value, dict) else value!s:18s}"
+                for value in row.values()
+            )
+        )
+
+
+def known_times(out: Path) -> dict[tuple[str, int], float]:
+    """Seconds that runs of (case, cell) took in the records of `out`, for a better estimate."""
+    from datetime import datetime
+
+    records, _ = load_dir(out)
+    spans: dict[tuple[str, int], list[float]] = {}
+    for record in records:
+        if record.start and record.end and record.sanity.ok:
+            took = (datetime.fromisoformat(record.end) - datetime.fromisoformat(record.start)).total_seconds()
+            number, case = record.id.split("-c")[-1].split("-")[0], record.id.split("-")[1]
+            spans.setdefault((case, int(number)), []).append(took)
+    return {key: sum(values) / len(values) for key, values in spans.items()}

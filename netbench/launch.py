@@ -1,0 +1,158 @@
+"""Starts MPI programs: one launcher's command line in all places, with another agent that reaches the nodes.
+
+hydra and Open MPI start their daemons by an agent, a small script made here that knows for every node what to put in
+front (nothing, ssh, ``flux exec``, ``kubectl exec POD --``). Flux and srun start ranks themselves, on bare metal only.
+Ranks get an environment that is the same in all places, and say on standard error where they are and on which CPUs.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netbench.record import Rank
+from usernetes_deploy.errors import UsageError
+
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+# $1: folder; the rest: the program. Read by `ranks_seen`.
+RANK_SCRIPT = (
+    'n="${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-?}}}}"; '
+    "c=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status); "
+    'echo "netbench rank $n node ${NETBENCH_NODE:-$(uname -n)} cpus $c" >&2; '
+    'cd "$1" || exit 125; shift; exec "$@"'
+)
+RANK_LINE = re.compile(r"^(?:\[[^\]]*\] )?netbench rank (\d+) node (\S+) cpus ([\d,-]+)$", re.M)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One node as a place offers it: `run` in front of ``sh -c SCRIPT`` executes there.
+
+    `joined`: the command after `run` is put together to one string by the far side, as ssh does.
+    """
+
+    name: str
+    address: str
+    run: tuple[str, ...] = ()
+    joined: bool = False
+
+    def argv(self, script: str) -> list[str]:
+        """The command that runs `script` with sh on this node.
+
+        >>> Seat("a", "10.0.0.1", ("ssh", "a"), joined=True).argv("echo 1")
+        ['ssh', 'a', "sh -c 'echo 1'"]
+        """
+        if self.joined:
+            return [*self.run, f"sh -c {shlex.quote(script)}"]
+        return [*self.run, "sh", "-c", script]
+
+
+def write_agent(path: Path, seats: Sequence[Seat]) -> Path:
+    """A script called as ``AGENT [-x] NODE COMMAND...``, as hydra and Open MPI call ssh.
+
+    It gives the far side a clean environment, so that no place inherits what another lacks.
+    """
+    lines = [
+        "#!/bin/sh",
+        "# made by netbench: reaches each node of one place",
+        'while [ "${1#-}" != "$1" ]; do shift; done',
+    ]
+    lines += ["node=$1; shift", 'case "$node" in']
+    for seat in seats:
+        if seat.joined:
+            # a login shell of its own is on the far side: it parses the line, and its environment is the site's
+            where = f'{shlex.join(seat.run)} "export NETBENCH_NODE={seat.name} PATH={PATH}; $*"'
+        else:
+            clean = ("env", "-i", f"NETBENCH_NODE={seat.name}", f"PATH={PATH}", "HOME=/tmp")
+            where = f'{shlex.join((*seat.run, *clean))} sh -c "$*"'
+        lines.append(f"{seat.name}) exec {where} ;;")
+    lines += ['*) echo "netbench agent: no node $node" >&2; exit 2 ;;', "esac"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def mpi_argv(
+    launcher: str,
+    seats: Sequence[Seat],
+    ranks: int,
+    program: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    mpiexec: Path | None = None,
+    agent: Path | None = None,
+    localhost: str = "",
+    folder: str = "/",
+) -> list[str]:
+    """The launcher's whole command line for `ranks` of `program`, dealt in blocks over `seats` in their order."""
+    each, rest = divmod(ranks, len(seats))
+    if rest or each < 1:
+        raise UsageError(f"{ranks} ranks cannot be dealt evenly to {len(seats)} nodes")
+    wrapped = ["sh", "-c", RANK_SCRIPT, "netbench", folder or "/", *program]
+    names = ",".join(seat.name for seat in seats)
+    variables = {"PATH": PATH, **env}
+    if launcher == "hydra":
+        head = [str(mpiexec), "-launcher", "ssh", "-launcher-exec", str(agent), "-disable-hostname-propagation"]
+        head += [
+            "-localhost",
+            localhost,
+            "-wdir",
+            "/",
+            "-hosts",
+            names,
+            "-ppn",
+            str(each),
+            "-n",
+            str(ranks),
+            "-genvnone",
+        ]
+        return [*head, *(part for key, value in variables.items() for part in ("-genv", key, value)), *wrapped]
+    if launcher == "openmpi":
+        slots = ",".join(f"{seat.name}:{each}" for seat in seats)
+        head = [
+            str(mpiexec),
+            "--allow-run-as-root",
+            "--mca",
+            "plm_rsh_agent",
+            str(agent),
+            "--mca",
+            "plm_rsh_no_tree_spawn",
+            "1",
+        ]
+        head += ["--host", slots, "--map-by", f"ppr:{each}:node", "-n", str(ranks)]
+        return [*head, *(part for key, value in variables.items() for part in ("-x", f"{key}={value}")), *wrapped]
+    if launcher == "flux":
+        head = ["flux", "run", f"-N{len(seats)}", f"-n{ranks}", f"--requires=hosts:{names}", "--env=-*"]
+        return [*head, *(f"--env={key}={value}" for key, value in variables.items()), *wrapped]
+    if launcher == "srun":
+        head = [
+            "srun",
+            f"-N{len(seats)}",
+            f"-n{ranks}",
+            f"--ntasks-per-node={each}",
+            f"--nodelist={names}",
+            "--overlap",
+        ]
+        return [*head, "--export=" + ",".join(f"{k}={v}" for k, v in variables.items()), *wrapped]
+    raise UsageError(f"there is no launcher {launcher!r}; known: hydra, openmpi, flux, srun")
+
+
+def transport_env(transport: str, interface: str | None) -> dict[str, str]:
+    """Environment that holds MPI to TCP, for the libraries that read it (UCX, libfabric, Open MPI).
+
+    On one kernel UCX finds shared memory between "hosts": without this, two transports could be compared.
+    """
+    if transport == "default":
+        return {}
+    env = {"UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self"}
+    if interface:
+        env |= {"UCX_NET_DEVICES": interface, "FI_TCP_IFACE": interface, "OMPI_MCA_btl_tcp_if_include": interface}
+    return env
+
+
+def ranks_seen(stderr: str) -> list[Rank]:
+    """Where the ranks said they were, by rank."""
+    return sorted((Rank(int(n), node, cpus) for n, node, cpus in RANK_LINE.findall(stderr)), key=lambda r: r.rank)

@@ -1,0 +1,64 @@
+"""The places without pods: ``bare-metal`` with no cluster there, and ``bare-metal-beside`` one that idles.
+
+They differ in nothing but the state of the cluster, which `netbench.places.cluster` sees to.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from netbench.launch import Seat
+from netbench.plan import HostPlan, Plan
+
+
+class HostPlace:
+    """The hosts themselves."""
+
+    def __init__(self, name: str, seats: Sequence[Seat]) -> None:
+        self.name = name
+        self._seats = list(seats)
+
+    def open(self) -> None:
+        """Nothing is to be made."""
+
+    def seats(self) -> Sequence[Seat]:
+        """The hosts."""
+        return self._seats
+
+    def trouble(self) -> str | None:
+        """A host has nothing of its own to break."""
+        return None
+
+    def close(self) -> None:
+        """Nothing was made."""
+
+
+def host_seats(plan: Plan) -> list[Seat]:
+    """How each host of the plan is reached; without hosts, this machine is as many nodes as the plan wants,
+    named as those of a cluster that was brought up here."""
+    if not plan.hosts:
+        address = own_address()
+        return [Seat(f"node{i}", address) for i in range(max(plan.nodes))]
+    return [_seat(host, i, plan.launcher) for i, host in enumerate(plan.hosts)]
+
+
+def own_address(towards: str = "192.0.2.1") -> str:
+    """The address of this machine that faces `towards`; nothing is sent."""
+    with socket.socket(socket.AF_INET6 if ":" in towards else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((towards, 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def _seat(host: HostPlan, index: int, launcher: str) -> Seat:
+    if host.run:
+        return Seat(host.name, host.address, host.run, joined=Path(host.run[0]).name == "ssh")
+    if launcher == "ssh":
+        return Seat(host.name, host.address, ("ssh", "-oBatchMode=yes", host.name), joined=True)
+    if launcher == "flux":
+        return Seat(host.name, host.address, ("flux", "exec", "--noinput", "-r", str(index)))
+    return Seat(host.name, host.address)

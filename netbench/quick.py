@@ -1,0 +1,47 @@
+"""A first look on one machine in less than three minutes: a small plan, a cluster of its own, and a report.
+
+It shows that everything works and roughly what pods cost; it is too short and too local to decide anything close.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netbench.plan import API_VERSION, Plan, plan_from
+from netbench.report import write_report
+
+NODES = 3
+CASES = (
+    {
+        "case": "osu_latency",
+        "parameters": {"sizes": "8:8192", "iterations": 500, "warmup": 50},
+        "places": ["bare-metal", "pod-native", "pod-mesh"],
+    },
+    {"case": "osu_allreduce", "parameters": {"sizes": "8:8192", "iterations": 300, "warmup": 30}},
+    {"case": "lammps_lj", "parameters": {"x": 16, "y": 16, "z": 16, "steps": 60}},
+    {"case": "noise", "parameters": {"quanta": 500}},
+)
+
+
+def quick_plan(repeats: int = 6) -> Plan:
+    """Two ranks on two of three local nodes; six repeats are the fewest that the rules of comparison take."""
+    return plan_from(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "Benchmark",
+            "name": "quick",
+            "places": ["bare-metal", "pod-native"],
+            "nodes": [2],
+            "repeats": repeats,
+            "warmups": 1,
+            "timeLimit": 30,
+            "cases": [dict(case) for case in CASES],
+            "cluster": {"managed": True, "name": "netbench-quick", "settings": [f"nodes={NODES}"], "settle": 1},
+        },
+        "the quick plan",
+    )
+
+
+def quick_report(out: Path) -> Path:
+    """The page of what was measured."""
+    return write_report(out / "runs", out, title="A first look on one machine").html
