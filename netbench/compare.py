@@ -13,7 +13,7 @@ from pathlib import Path
 
 from netbench.fairness import Finding
 from netbench.record import RecordError, load_dir
-from netbench.stats import MARGIN, ratio_of_ratios
+from netbench.stats import MARGIN, MIN_RUNS, ratio_of_ratios
 from netbench.study import Comparison, Key, Series, Study, compare_series, steady_seed, study
 from netbench.verdict import Judgement, Verdict, conclude, judge
 from usernetes_deploy.errors import UsageError
@@ -142,7 +142,7 @@ def _cost(sides: Sequence[Comparison | None], margin: float, seed: int) -> Verdi
     runs = min(len(v) for side in (first, second) for v in (side.base_values, side.other_values))
     sizes = [size for size in first.sizes if size in second.sizes]
     judgements: list[Judgement] = []
-    if sizes and runs > 1:
+    if sizes and runs >= MIN_RUNS:
         picked = []
         for side in (first, second):
             columns = [list(side.sizes).index(size) for size in sizes]

@@ -10,7 +10,7 @@ import numpy as np
 
 from netbench.fairness import Finding, Side, check
 from netbench.record import Record, Sample
-from netbench.stats import MARGIN, Values, ratio_intervals
+from netbench.stats import MARGIN, MIN_RUNS, Values, ratio_intervals
 from netbench.verdict import Verdict, conclude, judge
 from usernetes_deploy.errors import UsageError
 
@@ -220,7 +220,7 @@ def _compare(base: Series, other: Series, sample: Sample, margin: float, seed: i
         findings.append(Finding("blocks", "flag", f"{_count(dropped, 'run')} without a partner in the same block"))
     runs = (len(base_runs), len(other_runs))
     judgements = []
-    if sizes and min(runs) > 1:
+    if sizes and min(runs) >= MIN_RUNS:
         intervals = ratio_intervals(base_values, other_values, paired=paired is not None, seed=own_seed)
         judgements = [
             judge(found, better=sample.better, n=min(runs), margin=margin, size=size)

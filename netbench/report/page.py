@@ -194,16 +194,11 @@ def _block(study: Study, made: Sequence[Comparison], look: plots.Look) -> dict[s
     sized = any(size is not None for c in made for size in c.sizes)
     figures = []
     if any(c.sizes for c in made):
-        if sized:
-            figures = [
-                plots.curves(series, first.metric, first.unit, look, study.seed),
-                plots.ratios(made, look, study.margin),
-            ]
-        else:
-            figures = [
-                plots.runs(series, first.metric, first.unit, look),
-                plots.single_ratios(made, look, study.margin),
-            ]
+        draw = plots.curves if sized else plots.runs
+        figures = [draw(series, first.metric, first.unit, look, study.seed)]
+    judged = [c for c in made if c.verdict.judgements]
+    if judged:
+        figures.append((plots.ratios if sized else plots.single_ratios)(judged, look, study.margin))
     return {
         "title": words.title(first),
         "anchor": anchor(first.key, first.metric),
@@ -289,8 +284,9 @@ def _scaling_block(study: Study, made: Sequence[Comparison], look: plots.Look) -
     key, metric, unit = made[0].key, made[0].metric, made[0].unit
     figures = [
         plots.scaling(ordered, metric, unit, look, study.seed, ideal=metric == "loop_time"),
-        plots.scaling_ratios(made, look, study.margin),
     ]
+    if judged := [c for c in made if c.verdict.judgements]:
+        figures.append(plots.scaling_ratios(judged, look, study.margin))
     return {
         "title": f"{key.name}: {words.metric_in_words(metric)} over the number of nodes",
         "anchor": re.sub(r"[^a-z0-9]+", "-", f"scaling {key.campaign} {key.name} {metric}".lower()),
@@ -311,10 +307,7 @@ def _loose(study: Study, look: plots.Look) -> list[dict[str, Any]]:
     blocks = []
     for (key, metric, unit), series in held.items():
         sized = any(size is not None for one in series for size in one.table(metric)[0])
-        if sized:
-            drawn = plots.curves(series, metric, unit, look, study.seed)
-        else:
-            drawn = plots.runs(series, metric, unit, look)
+        drawn = (plots.curves if sized else plots.runs)(series, metric, unit, look, study.seed)
         blocks.append(
             {
                 "title": f"{key.title()}: {words.metric_in_words(metric)}, not compared",

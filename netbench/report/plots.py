@@ -105,7 +105,7 @@ def ratios(made: Sequence[Comparison], look: Look, margin: float) -> str:
         return _svg(figure, look, f"{made[0].key}{made[0].metric}ratios")
 
 
-def runs(series: Sequence[Series], metric: str, unit: str, look: Look) -> str:
+def runs(series: Sequence[Series], metric: str, unit: str, look: Look, seed: int) -> str:  # noqa: ARG001 - as `curves`
     """Every single run as a point, its median as a bar: for benchmarks with one figure a run."""
     with mpl.rc_context(_STYLE):
         shown = [(one.place, one.table(metric)[1]) for one in series]

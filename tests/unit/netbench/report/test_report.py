@@ -115,6 +115,14 @@ def test_every_benchmark_has_its_plots_and_lammps_its_scaling(tmp_path: Path) ->
     assert "time of a fixed piece of work of every run, us (bar: median)" in html
 
 
+def test_too_few_runs_are_shown_without_a_ratio(tmp_path: Path) -> None:
+    html = written(tmp_path, records(runs=3)).html.read_text()
+    assert "not decided: 3 more runs at least" in html
+    assert html.count("<svg") == 5
+    assert "ratio to bare-metal" not in html[html.index("<svg") :]
+    assert "slower" not in html[html.index("<tbody>") : html.index("</tbody>")]
+
+
 def test_plots_take_their_colours_from_the_theme(tmp_path: Path) -> None:
     html = written(tmp_path, records()).html.read_text()
     drawings = html[html.index("<svg") :]
