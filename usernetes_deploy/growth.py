@@ -114,7 +114,15 @@ def remove(
             for name, error in told.failures.items():
                 report.line(f"  warning: {name} could not be told that its peers left: {error}")
             ended = stop_nodes(launcher, document, [members[name] for name in names])
-            state.write({**document, "nodes": list(up.existing), "givenUp": _without(document["givenUp"], names)})
+            launcher.release(names)
+            state.write(
+                {
+                    **document,
+                    "launcher": dict(launcher.to_state()),
+                    "nodes": list(up.existing),
+                    "givenUp": _without(document["givenUp"], names),
+                }
+            )
             for name, error in ended.failures.items():
                 report.line(f"  warning: {name} could not be told to end: {error}")
             report.line(f"{', '.join(names)} left; {len(up.existing)} nodes stay")

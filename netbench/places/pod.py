@@ -180,7 +180,7 @@ class PodPlace:
         found = [name for name in names if "/pause:" in name]
         if not found:
             raise PlaceError(f"image missing: no node has a pause image; give cluster.image (there are {names})")
-        return found[0]
+        return str(found[0])
 
     def _image_is_empty(self) -> bool:
         return self._image.rpartition("/")[2].partition(":")[0] == "pause"

@@ -79,6 +79,9 @@ class Launcher(Protocol):
         The node lives until `down`, or until the allocation it was started in ends.
         """
 
+    def release(self, names: Sequence[str]) -> None:
+        """Count the hosts of these names among the members no longer (their nodes have left)."""
+
     def close(self) -> None:
         """Give back connections; started nodes stay."""
 

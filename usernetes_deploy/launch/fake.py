@@ -113,6 +113,9 @@ class FakeLauncher:
         answer = next((self._answers[word] for word in argv if word in self._answers), None)
         return answer(host, argv, stdin) if answer else Completed(argv, 0, "", "")
 
+    def release(self, names: Sequence[str]) -> None:
+        """The simulated hosts stay."""
+
     def stream(self, host: Host, argv: Sequence[str]) -> int:
         """Print what `run` answers."""
         done = self.run(host, argv)

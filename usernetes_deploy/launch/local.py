@@ -146,6 +146,9 @@ class LocalLauncher:
         except OSError:
             raise UsernetesError("the node ended at once", node=host.name, tried=shlex.join(argv)) from None
 
+    def release(self, names: Sequence[str]) -> None:
+        """All of them are this host: none is lost by a node's leaving."""
+
     def close(self) -> None:
         """Kill the short commands still under way; started nodes stay."""
         with self._lock:

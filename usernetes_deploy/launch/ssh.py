@@ -103,6 +103,11 @@ class SshLauncher:
         """The hosts and how they are reached."""
         return tuple(self._targets.values())
 
+    def release(self, names: Sequence[str]) -> None:
+        """Count the hosts of these names among the members no longer; their connections stay until `close`."""
+        for name in names:
+            self._targets.pop(name, None)
+
     def to_state(self) -> Mapping[str, Any]:
         """The hosts and how they are reached; no secret is in it."""
         hosts = [{**asdict(target), "options": list(target.options)} for target in self._targets.values()]
