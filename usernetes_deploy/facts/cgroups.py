@@ -114,7 +114,8 @@ def judge(answer: Cgroups, need: Need) -> list[Problem]:
         return []
     severity: Severity = "problem" if need.limits_required else "warning"
     if answer.mode == "v2":
-        remedy = playbook("cgroup_delegation")
+        # A job of Flux's own service gets a cgroup by sdexec; one of a login by the user's systemd.
+        remedy = playbook("flux" if "flux" in answer.own else "cgroup_delegation")
     else:
         remedy = "boot the host with systemd.unified_cgroup_hierarchy=1 (cgroup v2), then " + playbook(
             "cgroup_delegation"
