@@ -288,7 +288,7 @@ def _record(instance: Instance, job: Job) -> Mapping[str, Secret] | None:
     try:
         text = instance.ask.job_info(job.id, f"guest.{KEY}")
     except UsernetesError as error:
-        if "No such" in error.reason:
+        if "not found" in error.reason or "No such" in error.reason:
             return None
         raise
     try:
