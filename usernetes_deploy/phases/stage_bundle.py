@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import threading
@@ -58,12 +59,18 @@ def verify_in_place(bundle: Bundle) -> None:
         stage.stamp(bundle.root, bundle.manifest)
 
 
-def packed(bundle: Bundle) -> Path:
-    """The archive that travels, made once beside the bundle."""
+def packed(bundle: Bundle, spare: Path) -> Path:
+    """The archive that travels, made once beside the bundle; in `spare` where that is a site's and not ours to write."""
     suffix = "tar.zst" if shutil.which("zstd") else "tar.gz"
-    archive = bundle.root.parent / f"{bundle.manifest.name}.{suffix}"
+    folders = [bundle.root.parent, spare]
+    archives = [folder / f"{bundle.manifest.name}.{suffix}" for folder in folders]
     with _PACKING:
-        return archive if archive.exists() else pack(bundle, archive)
+        there = next((archive for archive in archives if archive.exists()), None)
+        if there:
+            return there
+        if not os.access(folders[0], os.W_OK):
+            spare.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return pack(bundle, archives[0] if os.access(folders[0], os.W_OK) else archives[1])
 
 
 def put(up: BringUp, host: Host) -> bool:
@@ -75,7 +82,7 @@ def put(up: BringUp, host: Host) -> bool:
         done = up.launcher.run(host, [*program, "stage", str(source), str(parent)], timeout=TRANSFER_TIMEOUT)
         if done.returncode == 0:
             return False
-    archive = packed(up.bundle)
+    archive = packed(up.bundle, up.state.root / ".archives")
     target = f"{parent}/{archive.name}"
     up.launcher.run(host, ["mkdir", "-p", "-m", "700", str(parent)]).check(host.name)
     up.launcher.send(host, archive, target, timeout=TRANSFER_TIMEOUT)
