@@ -7,9 +7,7 @@
 
 Run it as the user whose clusters they are. It brings up two clusters, one after the other (mesh, then flannel), on at
 least three hosts: the first carries the control plane, the next two are measured. Each repeat measures every place once,
-so that a slow minute of the machine hits all of them; ratios are of medians, each to bare metal in the same cluster.
-Throughput is iperf3's at the receiver, latency the median round trip of one byte over TCP, and CPU the time that the
-whole client host was busy, in seconds for each GB.
+so that a slow minute of the machine hits all; ratios are of medians, each to bare metal in the same cluster. Throughput is iperf3's at the receiver, latency the median round trip of one byte over TCP, and CPU the time that the whole client host was busy, in seconds for each GB.
 """
 
 from __future__ import annotations
@@ -207,7 +205,9 @@ def pod_manifest(name: str, node: str, image: str, *, native: bool) -> dict[str,
                     "imagePullPolicy": "Never",
                     "command": ["/bin/busybox", "sleep", "86400"],
                     "env": [{"name": "PATH", "value": "/usr/bin:/bin"}],
-                    "volumeMounts": [{"name": key, "mountPath": path, "readOnly": True} for key, path in folders.items()],
+                    "volumeMounts": [
+                        {"name": key, "mountPath": path, "readOnly": True} for key, path in folders.items()
+                    ],
                 }
             ],
             "volumes": [{"name": key, "hostPath": {"path": path}} for key, path in folders.items()],

@@ -107,7 +107,7 @@ class Flannel:
         context.spawn(COMPONENT, _argv(config, context, settings), lambda: b"")
         threading.Thread(target=self._follow, args=(context,), name="flannel routes", daemon=True).start()
 
-    def undo(self, config: Config, context: Context) -> None:  # noqa: ARG002
+    def undo(self, config: Config, context: Context) -> None:
         """Remove the overlay's interface, and with it its routes, and the node's address."""
         context.memory.pop("config", None)
         context.nr(["ip", "link", "delete", OVERLAY], b"")
