@@ -25,7 +25,7 @@ from usernetes_deploy.network.base import Context
 from usernetes_deploy.network.expose import Exposer, Place
 from usernetes_deploy.network.ports import RootlesskitPorts
 from usernetes_deploy.network.watch import Watch
-from usernetes_deploy.node import control, control_plane, kubelet, proxy, runtime
+from usernetes_deploy.node import control, control_plane, devices, kubelet, proxy, runtime
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, COPIED_UP, KUBERNETES, PKI, RUN, NodeConfig
 from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.process import Component, wait_until
@@ -148,6 +148,11 @@ class Supervisor:
             env={**kubelet.environment(), "PATH": f"{runtime.HELPERS}:{os.environ['PATH']}"},
             prepare=lambda: self._before_kubelet(containerd),
         )
+        if config.devices:
+            self.problems += devices.problems(config.devices)
+            self.spawn(
+                "devices", [config.binary("usernetes-devices")], stdin=lambda: json.dumps(config.devices).encode()
+            )
         self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=self._wait_for_api)
         threading.Thread(target=self._expose, name="expose", daemon=True).start()
         self._mark("started")
