@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -121,8 +122,11 @@ def test_without_a_module_proxy_the_remedy_says_so(tmp_path: Path, monkeypatch: 
 
 
 def test_a_held_cache_is_not_built_in(tmp_path: Path) -> None:
-    script = "import sys, fcntl; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print(); sys.stdin.read()"
-    argv = [os.environ.get("PYTHON", "python3"), "-c", script, str(tmp_path / "lock")]
+    script = (
+        "import sys, fcntl; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+        "print(flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", script, str(tmp_path / "lock")]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline()
         with pytest.raises(BundleError, match="is in use by"):
