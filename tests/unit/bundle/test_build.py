@@ -222,6 +222,19 @@ def test_a_homeless_user_gets_gos_caches_in_ours(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    ("cores", "gigabytes", "jobs", "threads"),
+    [(1, 1, 1, 1), (2, 20, 2, 2), (2, 3, 1, 1), (16, 64, 4, 8), (64, 8, 4, 1)],
+)
+def test_jobs_and_threads_follow_cores_and_memory(
+    cores: int, gigabytes: int, jobs: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(build, "_free_memory", lambda: gigabytes << 30)
+    assert build.default_jobs() == jobs
+    assert build.threads_for(jobs) == threads
+
+
+@pytest.mark.parametrize(
     ("package", "name"), [("go.etcd.io/etcd/server/v3", "server"), ("k8s.io/kubernetes/cmd/kubelet", "kubelet")]
 )
 def test_a_command_is_called_as_go_calls_it(package: str, name: str) -> None:
