@@ -47,7 +47,7 @@ def build(
     with store.locked(cache):
         found = tools.find(chosen, parts.go)
         workers = jobs or default_jobs()
-        builder = Builder(found, cache, report, max(1, (os.cpu_count() or 1) // workers))
+        builder = Builder(found, cache, report, threads_for(workers))
         makers = {component.name: (builder.make, builder.key(component)) for component in chosen}
         return make_bundle(chosen, makers, cache, report, workers=workers, cancel=builder.cancel)
 
@@ -100,8 +100,20 @@ def make_bundle(
 
 def default_jobs() -> int:
     """Components at a time: at most 4, one a core, and 2 GiB of free memory for each (linking kubelet takes that)."""
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(4, len(os.sched_getaffinity(0)), memory // JOB_MEMORY))
+    return max(1, min(4, len(os.sched_getaffinity(0)), _free_memory() // JOB_MEMORY))
+
+
+def threads_for(workers: int) -> int:
+    """Cores that one Go build may take: all that memory lasts for, because one component takes far the longest."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(cores, _free_memory() // (JOB_MEMORY * workers)))
+
+
+def _free_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 class Builder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -121,8 +122,11 @@ def test_without_a_module_proxy_the_remedy_says_so(tmp_path: Path, monkeypatch: 
 
 
 def test_a_held_cache_is_not_built_in(tmp_path: Path) -> None:
-    script = "import sys, fcntl; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print(); sys.stdin.read()"
-    argv = [os.environ.get("PYTHON", "python3"), "-c", script, str(tmp_path / "lock")]
+    script = (
+        "import sys, fcntl; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+        "print(flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", script, str(tmp_path / "lock")]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline()
         with pytest.raises(BundleError, match="is in use by"):
@@ -215,6 +219,19 @@ def test_a_homeless_user_gets_gos_caches_in_ours(tmp_path: Path, monkeypatch: py
     assert environment["GOCACHE"] == str(tmp_path / "go-build")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "GOCACHE" not in build.go_environment(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "jobs", "threads"),
+    [(1, 1, 1, 1), (2, 20, 2, 2), (2, 3, 1, 1), (16, 64, 4, 8), (64, 8, 4, 1)],
+)
+def test_jobs_and_threads_follow_cores_and_memory(
+    cores: int, gigabytes: int, jobs: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(build, "_free_memory", lambda: gigabytes << 30)
+    assert build.default_jobs() == jobs
+    assert build.threads_for(jobs) == threads
 
 
 @pytest.mark.parametrize(
