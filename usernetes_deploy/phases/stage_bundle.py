@@ -60,7 +60,7 @@ def verify_in_place(bundle: Bundle) -> None:
 
 
 def packed(bundle: Bundle, spare: Path) -> Path:
-    """The archive that travels, made once beside the bundle; in `spare` where that is a site's and not ours to write."""
+    """The archive that travels, made once beside the bundle, or in `spare` where that folder is a site's."""
     suffix = "tar.zst" if shutil.which("zstd") else "tar.gz"
     folders = [bundle.root.parent, spare]
     archives = [folder / f"{bundle.manifest.name}.{suffix}" for folder in folders]

@@ -18,13 +18,8 @@ GO = [component for component in PARTS.components if component.go]
 NEEDED = {
     "bin/kubelet", "bin/kubeadm", "bin/kube-apiserver", "bin/kube-controller-manager", "bin/kube-scheduler",
     "bin/kube-proxy", "bin/kubectl", "bin/etcd", "bin/coredns", "bin/containerd", "bin/containerd-shim-runc-v2",
-<<<<<<< HEAD
-    "bin/ctr", "bin/runc", "bin/rootlesskit", "bin/local-path-provisioner", "bin/usernetes-devices",
-    "bin/usernetes-mesh", "bin/usernetes-oci",
-=======
     "bin/ctr", "bin/runc", "bin/rootlesskit", "bin/local-path-provisioner", "bin/usernetes-mesh", "bin/usernetes-oci",
     "bin/usernetes-devices",
->>>>>>> bundle
     "cni/bridge", "cni/host-local", "cni/loopback", "cni/portmap",
 }  # fmt: skip
 
