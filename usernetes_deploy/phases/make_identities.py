@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from pathlib import Path
 from typing import Any
 
 from usernetes_deploy import manifests
 from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import UsageError
 from usernetes_deploy.identities import Identities
 from usernetes_deploy.network import backend_named, native
 from usernetes_deploy.network.base import Member, Networks
@@ -98,7 +100,10 @@ class MakeIdentities:
                     network=network_part(spec, dict(plan), keys[host.name].private.reveal()),
                     files=files,
                     manifests=(
-                        [*manifests.objects(spec, node_ip, dns_ip(spec), busybox), *own_objects]
+                        [
+                            *manifests.objects(spec, node_ip, dns_ip(spec), busybox, identities.ca.pair.certificate),
+                            *own_objects,
+                        ]
                         if control_plane
                         else []
                     ),
@@ -113,6 +118,7 @@ class MakeIdentities:
                     images=list(spec.images),
                     labels={"usernetes.dev/cluster": spec.name, **host.labels},
                     metrics=spec.metrics,
+                    registries=registries_of(spec),
                     publishes=publishes,
                 )
             )
@@ -151,6 +157,21 @@ def server_names(spec: ClusterSpec, networks: Networks, host: str, address: str)
         str(ipaddress.IPv4Network(spec.network.service_cidr)[1]), networks.node_address(0),
         "localhost", "127.0.0.1", address, host, *([socket.gethostname()] if spec.launcher == "local" else []),
     ]  # fmt: skip
+
+
+def registries_of(spec: ClusterSpec) -> list[dict[str, str]]:
+    """What containerd is told about registries; a CA's file is read here, for a node may not have it.
+
+    Raises `UsageError` when it cannot be read.
+    """
+    found = []
+    for registry in spec.registries:
+        try:
+            ca = Path(registry.ca).read_text(encoding="ascii") if registry.ca else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(str(error), tried=f"read the CA of registry {registry.name}") from error
+        found.append({"name": registry.name, "url": registry.url or f"https://{registry.name}", "ca": ca})
+    return found
 
 
 def network_part(spec: ClusterSpec, plan: dict[str, Any], private_key: str) -> dict[str, Any]:
