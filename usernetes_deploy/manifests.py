@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import string
 from pathlib import Path
@@ -16,10 +17,10 @@ VOLUMES = "/var/lib/usernetes-node/volumes"
 SHARED = "/var/lib/usernetes-node/shared"
 
 
-def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str) -> list[dict[str, Any]]:
-    """All objects to apply, in order.
+def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str, ca: str) -> list[dict[str, Any]]:
+    """All objects to apply, in order; `ca` (PEM) is what metrics-server's certificate is signed by.
 
-    >>> found = objects(ClusterSpec(), "10.64.0.1", "10.96.0.10", "localhost/usernetes/busybox:1.35.0")
+    >>> found = objects(ClusterSpec(), "10.64.0.1", "10.96.0.10", "localhost/usernetes/busybox:1.35.0", "")
     >>> [item["kind"] for item in found][:2]
     ['ClusterRoleBinding', 'ClusterRole']
     """
@@ -38,7 +39,7 @@ def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str)
             }
         )
     if spec.metrics:
-        found += _metrics(control_plane_ip)
+        found += _metrics(control_plane_ip, ca)
     return found
 
 
@@ -50,7 +51,7 @@ def local_path_config(spec: ClusterSpec) -> str:
     return json.dumps({"storageClassConfigs": {"local-path": local, "shared": {"sharedFileSystemPath": SHARED}}})
 
 
-def _metrics(address: str) -> list[dict[str, Any]]:
+def _metrics(address: str, ca: str) -> list[dict[str, Any]]:
     """metrics-server is a process on the first node; the API reaches it through the aggregation layer."""
     name = {"name": "metrics-server", "namespace": "kube-system"}
     reader = "usernetes:metrics-server"
@@ -126,6 +127,7 @@ def _metrics(address: str) -> list[dict[str, Any]]:
                 "groupPriorityMinimum": 100,
                 "versionPriority": 100,
                 "service": {**name, "port": 443},
+                "caBundle": base64.b64encode(ca.encode()).decode(),
             },
         },
     ]

@@ -22,6 +22,7 @@ from usernetes_deploy.errors import SpecError, UsageError
 
 API_VERSION = "usernetes.dev/v1alpha1"
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
+REGISTRY = re.compile(r"^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:\d{1,5})?$")
 MAX_NODES = 4096
 
 
@@ -73,6 +74,15 @@ class DeviceSpec:
 
 
 @dataclass(frozen=True)
+class RegistrySpec:
+    """Where the images of a registry really come from: a mirror, plain HTTP, a certificate of one's own."""
+
+    name: str = _doc("the registry as image names have it: docker.io, registry.example.org:5000", "")
+    url: str | None = _doc("where it is asked, as http://10.0.0.5:5000; default: https://NAME", None)
+    ca: str | None = _doc("file with the authority (PEM) that signed its certificate", None)
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """A cluster as asked for.
 
@@ -95,6 +105,9 @@ class ClusterSpec:
     system_cpus: str | None = _doc("CPUs that Kubernetes' own processes are held to, as in 0-1,8; default: all", None)
     devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods", ())
     images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start", ())
+    registries: tuple[RegistrySpec, ...] = _doc(
+        "mirrors of registries, or ones with plain HTTP or an authority of their own: {name, url, ca}", ()
+    )
     api_port: int | None = _doc("TCP port of the API on the first host; default: a free one", None)
     mesh_port: int | None = _doc(
         "UDP port of the mesh on every host; default: a free one (local launcher: one a node)", None
@@ -299,6 +312,17 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
         need(f"devices[{index}].name", bool(NAME.match(device.name)), f"expected a resource name, got {device.name!r}")
         need(f"devices[{index}].paths", bool(device.paths), "expected at least one glob of device files")
         need(f"devices[{index}].count", device.count >= 1, f"expected a whole number >= 1, got {device.count}")
+    for index, registry in enumerate(spec.registries):
+        need(
+            f"registries[{index}].name",
+            bool(REGISTRY.match(registry.name)),
+            f"expected a host or host:port, got {registry.name!r}",
+        )
+        need(
+            f"registries[{index}].url",
+            registry.url is None or bool(re.match(r"https?://[^/\s]", registry.url)),
+            f"expected http://... or https://..., got {registry.url!r}",
+        )
     found += _bad_networks(spec, broken)
     return found
 

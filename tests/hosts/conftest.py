@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hosts.clusters import account, cluster, registry, stranger  # noqa: F401  fixtures of this folder
+
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "playbooks" / "roles" / "testhosts" / "files"
 

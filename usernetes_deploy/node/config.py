@@ -54,6 +54,7 @@ class NodeConfig(NamedTuple):
     images: list[str]
     labels: dict[str, str]
     metrics: bool
+    registries: list[dict[str, str]]  # {"name", "url", "ca"}: where images of a registry are really asked for
     publishes: bool  # Services on this host; False where another node of the same host does
 
     @property

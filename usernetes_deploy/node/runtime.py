@@ -80,6 +80,18 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container
     return path
 
 
+def write_registries(config: NodeConfig) -> None:
+    """Tell containerd where registries really are; a kubelet's pull looks it up anew each time."""
+    for registry in config.registries:
+        folder = config.root / "registries" / registry["name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"[host.{json.dumps(registry['url'])}]", '  capabilities = ["pull", "resolve"]']
+        if registry["ca"]:
+            (folder / "ca.crt").write_text(registry["ca"], encoding="ascii")
+            lines.append(f"  ca = {json.dumps(str(folder / 'ca.crt'))}")
+        (folder / "hosts.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def snapshotter(config: NodeConfig) -> str:
     """overlayfs where the node's folder carries it inside a user namespace, else plain copies.
 

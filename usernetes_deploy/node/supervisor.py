@@ -132,6 +132,7 @@ class Supervisor:
         self.backend.apply(config.network, self.context)
         self._mark("network")
         self.snapshotter = runtime.snapshotter(config)
+        runtime.write_registries(config)
         containerd_config = runtime.write_config(config, config.root / "cni", self.snapshotter)
         containerd = self.spawn(
             "containerd",

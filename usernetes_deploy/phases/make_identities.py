@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+<<<<<<< HEAD
 from collections.abc import Mapping
+=======
+from pathlib import Path
+>>>>>>> coretests
 from typing import Any
 
 from usernetes_deploy import manifests
 from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import UsageError
 from usernetes_deploy.identities import Identities
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network import backend_named, native
@@ -96,7 +101,10 @@ class MakeIdentities:
                     },
                     files=files,
                     manifests=(
-                        [*manifests.objects(spec, node_ip, dns_ip(spec), busybox), *own_objects]
+                        [
+                            *manifests.objects(spec, node_ip, dns_ip(spec), busybox, identities.ca.pair.certificate),
+                            *own_objects,
+                        ]
                         if control_plane
                         else []
                     ),
@@ -111,6 +119,7 @@ class MakeIdentities:
                     images=list(spec.images),
                     labels={"usernetes.dev/cluster": spec.name, **host.labels},
                     metrics=spec.metrics,
+                    registries=registries_of(spec),
                     publishes=publishes,
                 )
             )
@@ -153,9 +162,33 @@ def server_names(spec: ClusterSpec, networks: Networks, host: str, address: str)
     ]  # fmt: skip
 
 
+<<<<<<< HEAD
 def network_part(spec: ClusterSpec, plan: dict[str, Any]) -> dict[str, Any]:
     """The backend's part of a node's blob, with the MTU that the spec asks for."""
     return {**plan, "mtu": spec.network.mtu} if spec.network.mtu else plan
+=======
+def registries_of(spec: ClusterSpec) -> list[dict[str, str]]:
+    """What containerd is told about registries; a CA's file is read here, for a node may not have it.
+
+    Raises `UsageError` when it cannot be read.
+    """
+    found = []
+    for registry in spec.registries:
+        try:
+            ca = Path(registry.ca).read_text(encoding="ascii") if registry.ca else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(str(error), tried=f"read the CA of registry {registry.name}") from error
+        found.append({"name": registry.name, "url": registry.url or f"https://{registry.name}", "ca": ca})
+    return found
+
+
+def network_part(spec: ClusterSpec, plan: dict[str, Any], private_key: str) -> dict[str, Any]:
+    """The backend's part of a node's blob, with its private key and the MTU that the spec asks for."""
+    part = {**plan, "privateKey": private_key}
+    if spec.network.mtu:
+        part["mtu"] = spec.network.mtu
+    return part
+>>>>>>> coretests
 
 
 def peers_without(up: BringUp) -> dict[str, Mapping[str, Any]]:
