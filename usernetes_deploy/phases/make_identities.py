@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-<<<<<<< HEAD
 from collections.abc import Mapping
-=======
 from pathlib import Path
->>>>>>> coretests
 from typing import Any
 
 from usernetes_deploy import manifests
@@ -162,11 +159,11 @@ def server_names(spec: ClusterSpec, networks: Networks, host: str, address: str)
     ]  # fmt: skip
 
 
-<<<<<<< HEAD
 def network_part(spec: ClusterSpec, plan: dict[str, Any]) -> dict[str, Any]:
     """The backend's part of a node's blob, with the MTU that the spec asks for."""
     return {**plan, "mtu": spec.network.mtu} if spec.network.mtu else plan
-=======
+
+
 def registries_of(spec: ClusterSpec) -> list[dict[str, str]]:
     """What containerd is told about registries; a CA's file is read here, for a node may not have it.
 
@@ -180,15 +177,6 @@ def registries_of(spec: ClusterSpec) -> list[dict[str, str]]:
             raise UsageError(str(error), tried=f"read the CA of registry {registry.name}") from error
         found.append({"name": registry.name, "url": registry.url or f"https://{registry.name}", "ca": ca})
     return found
-
-
-def network_part(spec: ClusterSpec, plan: dict[str, Any], private_key: str) -> dict[str, Any]:
-    """The backend's part of a node's blob, with its private key and the MTU that the spec asks for."""
-    part = {**plan, "privateKey": private_key}
-    if spec.network.mtu:
-        part["mtu"] = spec.network.mtu
-    return part
->>>>>>> coretests
 
 
 def peers_without(up: BringUp) -> dict[str, Mapping[str, Any]]:
