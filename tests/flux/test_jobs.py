@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flux.clusters import Clusters
+from tests.flux.clusters import BRING_UP_SECONDS, Clusters
 from tests.flux.instance import Instance
 from tests.flux.machines import UID, wait_until
 
@@ -126,6 +126,8 @@ class TestOneThatIsHeld:
             clusters.instance.run(["flux", "cancel", other])
         assert clusters.ended(other) != 0
         assert json.loads(clusters.usernetes("status", "--cluster", held, "--json"))["healthy"]
+        # What a killed broker's node leaves on its disk is removed by the next node there.
+        assert clusters.ended(clusters.submit("-N3", "-n3", "-c1", job=("--", "true")), BRING_UP_SECONDS) == 0
 
 
 def test_down_from_the_login_host_ends_pods_and_job_in_order(clusters: Clusters) -> None:

@@ -78,12 +78,16 @@ def _dispatch(options: argparse.Namespace) -> int:
     if options.verb in ("run", "start"):
         if getattr(options, "die_with_parent", False):
             die_with_parent()
-        keeper = Keeper(NodeConfig.from_json(sys.stdin.buffer.read()), [*own_program(), "supervise"])
+        of_a_job = getattr(options, "die_with_parent", False)
+        config = NodeConfig.from_json(sys.stdin.buffer.read())
+        keeper = Keeper(config, [*own_program(), "supervise"], of_a_job)
         if options.verb == "start":
             return verbs.in_background(keeper)
+        if of_a_job:
+            verbs.sweep(config.root.parent, config.binary("rootlesskit"))
         code = keeper.run()
-        if options.die_with_parent:  # told to end with its job: nobody will come to tidy up after it
-            verbs.remove(keeper.config.root, keeper.config.binary("rootlesskit"))
+        if of_a_job:  # told to end with its job: nobody will come to tidy up after it
+            verbs.remove(config.root, config.binary("rootlesskit"))
         return code
     if options.verb == "supervise":
         supervisor.main()

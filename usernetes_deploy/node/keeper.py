@@ -25,6 +25,7 @@ from usernetes_deploy.node.control_plane import API_PORT
 from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
 
 PR_SET_PDEATHSIG = 1
+OF_A_JOB = "of-a-job"  # marks the folder of a node that ends with its batch job
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -76,8 +77,9 @@ class Keeper:
     kills another process that got the same number.
     """
 
-    def __init__(self, config: NodeConfig, program: list[str]) -> None:
+    def __init__(self, config: NodeConfig, program: list[str], of_a_job: bool = False) -> None:
         self.config = config
+        self.of_a_job = of_a_job
         self.program = program
         self.restarts = 0
         self.last_exit: str | None = None
@@ -100,6 +102,8 @@ class Keeper:
                     node=self.config.name,
                     remedy="usernetes down, then up again",
                 ) from error
+            if self.of_a_job:
+                (self.config.root / OF_A_JOB).touch()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, self._end)
             backoff = FIRST_BACKOFF

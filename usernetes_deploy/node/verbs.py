@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node.control import ask
-from usernetes_deploy.node.keeper import Keeper, start_time
+from usernetes_deploy.node.keeper import OF_A_JOB, Keeper, start_time
 from usernetes_deploy.node.process import tail
 
 PATIENCE = 5.0  # seconds for killed processes to be gone
@@ -127,6 +128,14 @@ def remove(directory: Path, rootlesskit: str) -> None:
         shutil.rmtree(state, ignore_errors=True)
         if directory.exists():
             raise UsernetesError(done.stderr.strip()[-400:] or "still there", tried=f"remove {directory}")
+
+
+def sweep(base: Path, rootlesskit: str) -> None:
+    """Remove the folders that nodes of killed jobs left in `base`: marked as a job's, and no keeper holds the lock."""
+    for marker in base.glob(f"*/{OF_A_JOB}"):
+        with contextlib.suppress(OSError, UsernetesError), (marker.parent / "keeper.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(marker.parent, rootlesskit)
 
 
 def _make_writable(directory: Path) -> None:
