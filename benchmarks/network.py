@@ -7,9 +7,10 @@
 
 Run it as the user whose clusters they are. It brings up two clusters, one after the other (mesh, then flannel), on at
 least three hosts: the first carries the control plane, the next two are measured. Each repeat measures every place
-once, so that a slow minute of the machine hits all; ratios are of medians, each to bare metal in the same cluster.
-Throughput is iperf3's at the receiver, latency the median round trip of one byte over TCP, and CPU the time that the
-whole client host was busy, in seconds for each GB."""
+once, so that a slow minute of the machine hits all of them; ratios are of medians, each to bare metal in the same
+cluster. Throughput is iperf3's at the receiver, latency the median round trip of one byte over TCP, and CPU the time
+that the whole client host was busy, in seconds for each GB.
+"""
 
 from __future__ import annotations
 
