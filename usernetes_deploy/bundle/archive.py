@@ -51,12 +51,15 @@ def pack(bundle: Bundle, out: Path) -> Path:
 
 
 def unpack(archive: Path, cache: Path) -> Bundle:
-    """Import a packed bundle into `cache` and make it the current one; every file is verified on the way.
+    """Import a packed bundle into `cache` and make it the current one; every file is verified, also when it is there.
 
     Raises `BundleError` for a damaged, truncated or foreign archive; the cache is unchanged then.
     """
     with store.locked(cache):
-        return store.add(cache, stage.read_manifest(archive), lambda folder: stage.extract(archive, folder))
+        manifest = stage.read_manifest(archive)
+        if stage.is_fresh(cache / "bundles" / manifest.name, manifest):
+            stage.extract(archive, None)
+        return store.add(cache, manifest, lambda folder: stage.extract(archive, folder))
 
 
 class ParallelGzip(io.RawIOBase):

@@ -197,8 +197,8 @@ def stamp(root: Path, manifest: Manifest) -> None:
     (root / STAMP).write_text(json.dumps(_attributes(root, manifest)))
 
 
-def extract(archive: Path, into: Path) -> Manifest:
-    """Unpack a bundle's archive into the empty folder `into`, verifying each file on the way.
+def extract(archive: Path, into: Path | None) -> Manifest:
+    """Unpack a bundle's archive into the empty folder `into`, verifying each file on the way; None: verify it only.
 
     Only what the manifest (the first member) names is written: a member with another name, type or size is refused.
     Raises `BundleError` for a damaged, truncated or foreign archive.
@@ -216,13 +216,17 @@ def extract(archive: Path, into: Path) -> Manifest:
             content = tar.extractfile(member) if member.isreg() else None
             if file is None or content is None or member.size != file.size:
                 raise BundleError(f"{archive} refused: its member {member.name!r} is not what the manifest names")
-            path = into / member.name
-            path.parent.mkdir(mode=0o755, exist_ok=True)
-            if _copy(content, path, file.mode) != file.sha256:
+            if into is None:
+                sha256 = _hash(content)
+            else:
+                (into / member.name).parent.mkdir(mode=0o755, exist_ok=True)
+                sha256 = _copy(content, into / member.name, file.mode)
+            if sha256 != file.sha256:
                 raise BundleError(f"{archive} is damaged: the sha256 of {member.name} is wrong", remedy=REMEDY)
         if missing:
             raise BundleError(f"{archive} is truncated: it lacks {', '.join(sorted(missing))}", remedy=REMEDY)
-    write_manifest(into, manifest.document)
+    if into is not None:
+        write_manifest(into, manifest.document)
     return manifest
 
 
@@ -432,13 +436,17 @@ def _copy(content: IO[bytes], path: Path, mode: int) -> str:
 
 
 def _sha256(path: Path) -> str:
-    sha256 = hashlib.sha256()
     with path.open("rb") as content:
-        while True:
-            chunk = content.read(CHUNK)
-            if not chunk:
-                return sha256.hexdigest()
-            sha256.update(chunk)
+        return _hash(content)
+
+
+def _hash(content: IO[bytes]) -> str:
+    sha256 = hashlib.sha256()
+    while True:
+        chunk = content.read(CHUNK)
+        if not chunk:
+            return sha256.hexdigest()
+        sha256.update(chunk)
 
 
 def _workers() -> int:

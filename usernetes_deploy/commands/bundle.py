@@ -58,19 +58,23 @@ def pin(_: Any, file: str, pins: str = "") -> None:
         print(f"{sha256}  {url}")
 
 
-@task(help={"path": PATH, "cache": CACHE, "json": JSON})
+@task(
+    help={"path": "a bundle's folder or archive (default: the current one of the cache)", "cache": CACHE, "json": JSON}
+)
 def verify(_: Any, path: str = "", cache: str = "", json: bool = False) -> None:
     """Hash every file of a bundle and compare it with the manifest.
 
     Example: usernetes bundle verify
     """
-    found = store.locate(Path(path) if path else None, _cache(cache))
-    manifest = stage.verify(found.root, again=True)
-    said = {"path": str(found.root), "digest": manifest.digest, "files": len(manifest.files), "bytes": manifest.size}
+    place = (
+        Path(path) if path and Path(path).is_file() else store.locate(Path(path) if path else None, _cache(cache)).root
+    )
+    manifest = stage.extract(place, None) if place.is_file() else stage.verify(place, again=True)
+    said = {"path": str(place), "digest": manifest.digest, "files": len(manifest.files), "bytes": manifest.size}
     if json:
         _print_json(said)
     else:
-        print(f"{found.root}: {len(manifest.files)} files, {mib(manifest.size)}, sound; sha256:{manifest.digest}")
+        print(f"{place}: {len(manifest.files)} files, {mib(manifest.size)}, sound; sha256:{manifest.digest}")
 
 
 @task(name="list", help={"cache": CACHE, "json": JSON})

@@ -88,6 +88,15 @@ def test_an_archive_with_flipped_bytes_is_refused(kind: str, tmp_path: Path) -> 
     assert contents(tmp_path / "cache") == []
 
 
+def test_a_damaged_archive_is_refused_also_when_its_bundle_is_there(source: Path, tmp_path: Path) -> None:
+    packed = bundle.pack(bundle.locate(source), tmp_path / "bundle.tar.gz")
+    made = archive.unpack(packed, tmp_path / "cache")
+    assert archive.unpack(packed, tmp_path / "cache") == made
+    with pytest.raises(BundleError, match="is truncated: it lacks cni/bridge"):
+        archive.unpack(repacked(packed, drop="cni/bridge"), tmp_path / "cache")
+    assert stage.verify(made.root, again=True)
+
+
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "bin/../../evil", "bin/extra", "manifest.json"])
 def test_a_member_that_the_manifest_does_not_name_is_refused(name: str, source: Path, tmp_path: Path) -> None:
     packed = bundle.pack(bundle.locate(source), tmp_path / "bundle.tar.gz")

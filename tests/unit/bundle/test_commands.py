@@ -51,6 +51,16 @@ def test_verify_hashes_and_names_a_damaged_binary(cache: Path, capsys: pytest.Ca
     assert said.out == "" and "bin/tool: sha256" in said.err and "fix: " in said.err
 
 
+def test_an_archive_can_be_verified_where_it_lies(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = bundle.pack(bundle.locate(source), tmp_path / "bundle.tar.gz")
+    assert run(["usernetes", "bundle.verify", "--path", str(packed), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == stage.read_manifest(source).digest
+    packed.write_bytes(packed.read_bytes()[:-100])
+    assert run(["usernetes", "bundle.verify", "--path", str(packed)]) == 1
+
+
 def test_pack_writes_the_file_that_it_prints(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.tar.gz"
     assert run(["usernetes", "bundle.pack", str(out), "--cache", str(cache)]) == 0
