@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from usernetes_deploy.commands import access, bundle, cluster, demo, flux, images, network
+from usernetes_deploy.commands import access, bundle, cluster, demo, flux, images, network, prepare
 
 COLLECTION = Collection()
-for module in (cluster, access, network, demo, flux):
+for module in (cluster, access, network, demo, flux, prepare):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))
