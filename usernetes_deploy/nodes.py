@@ -38,12 +38,12 @@ def members_of(document: Mapping[str, Any]) -> list[RecordedNode]:
     ]
 
 
-def ask_nodes(launcher: Launcher, members: Sequence[RecordedNode]) -> Outcome:
+def ask_nodes(launcher: Launcher, members: Sequence[RecordedNode], *, brief: bool = False) -> Outcome:
     """What each node says of itself (`usernetes_deploy.node.verbs.status`), by name; silence is a failure."""
     by_name = {member.host.name: member for member in members}
 
     def ask(host: Host) -> Any:
-        argv = [*launcher.node_program(host), "status", by_name[host.name].directory]
+        argv = [*launcher.node_program(host), "status", by_name[host.name].directory, *(["--brief"] if brief else [])]
         done = launcher.run(host, argv, timeout=ASK_TIMEOUT).check(host.name)
         try:
             return json.loads(done.stdout)

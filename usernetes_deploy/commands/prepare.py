@@ -34,6 +34,9 @@ TAGS = (
     "flux",
 )
 
+SSH_ARGUMENTS = "-C -o ControlMaster=auto -o ControlPersist=20s -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+"""Ansible's own, and that a host which falls silent in the middle is unreachable after 15 s."""
+
 
 @task(
     iterable=["user"],
@@ -77,7 +80,7 @@ def prepare(
         argv += ["--tags", tags] if tags else []
         argv += ["--check", "--diff"] if check else []
         argv += ["--ask-become-pass"] if ask_become_pass else []
-        for line in summary(run(argv)):
+        for line in summary(run(argv, folder)):
             print(line)
 
 
@@ -131,9 +134,15 @@ def variables(target: hostlist.Target) -> Mapping[str, Any]:
     return {name: value for name, value in said.items() if value}
 
 
-def run(argv: Sequence[str]) -> str:
+def run(argv: Sequence[str], folder: str) -> str:
     """Run the playbook with its output on stderr as it comes; the output, or `UsernetesError` when a host failed."""
-    environment = {"ANSIBLE_PIPELINING": "True", **os.environ}
+    # Connections of our own: one left open by an earlier call may lead to a host that is gone, and would hang.
+    environment = {
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_SSH_ARGS": SSH_ARGUMENTS,
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": folder,
+        **os.environ,
+    }
     lines = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment, errors="replace") as process:
         assert process.stdout is not None  # noqa: S101  by construction

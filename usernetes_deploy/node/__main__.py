@@ -44,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("status", "network", "stop", "logs", "enter", "inside", "ports"):
         command = commands.add_parser(name)
         command.add_argument("directory", type=Path)
+        if name == "status":
+            command.add_argument("--brief", action="store_true", help="only what the node wrote, nothing asked")
         if name == "stop":
             command.add_argument("--rootlesskit", default="rootlesskit")
             command.add_argument("--keep", type=Path, help="move the logs here first")
@@ -92,7 +94,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     if options.verb == "supervise":
         supervisor.main()
     elif options.verb == "status":
-        print(json.dumps(verbs.status(options.directory)))
+        print(json.dumps(verbs.status(options.directory, brief=options.brief)))
     elif options.verb == "network":
         ask(options.directory / "control.sock", {"verb": "network", "network": json.load(sys.stdin)})
     elif options.verb == "stop":

@@ -61,15 +61,19 @@ def _redirect(log: Path) -> None:
             os.close(descriptor)
 
 
-def status(directory: Path) -> dict[str, Any]:
-    """What is known of the node in `directory`: its keeper, and what its supervisor wrote last.
+def status(directory: Path, *, brief: bool = False) -> dict[str, Any]:
+    """What is known of the node in `directory`: its keeper, and what its supervisor says (`brief`: wrote last).
 
     >>> status(Path("/nowhere"))
     {'keeper': None, 'node': None, 'log': []}
     """
     keeper = _read(directory / "keeper.json")
     try:
-        node = ask(directory / "control.sock", {"verb": "status"}) if keeper else None
+        node = (
+            ask(directory / "control.sock", {"verb": "status"})
+            if keeper and not brief
+            else _read(directory / "status.json")
+        )
     except UsernetesError:
         node = _read(directory / "status.json")
     if keeper is not None:

@@ -39,15 +39,12 @@ class CheckNetwork:
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` naming the pods that did not get through."""
         members = len(up.existing) + len(up.nodes) - len(up.missing)
-        image, _ = up.bundle.image("busybox")
-        probe = daemon_set(members, up.spec.network.dns_domain, image)
         api = up.api()
         try:
-            api.apply(headless_service())
-            api.apply(probe)
+            begin(api, up)
             self._wait(api, members, up.deadline)
         finally:
-            for manifest in (probe, headless_service()):
+            for manifest in probe(up):
                 api.delete(manifest)
             api.close()
         return f"{members} pods answer by name" if members > 1 else "DNS answers"
@@ -65,6 +62,19 @@ class CheckNetwork:
             if time.monotonic() > ends:
                 raise TimedOut(f"after {seconds:g} s the network is not proven:\n" + "\n".join(map(describe, pods)))
             time.sleep(0.1)
+
+
+def begin(api: Api, up: BringUp) -> None:
+    """Have the probe pods made; `wait_ready` does so while nodes are still becoming Ready, to lose no time."""
+    for manifest in probe(up):
+        api.apply(manifest)
+
+
+def probe(up: BringUp) -> list[dict[str, Any]]:
+    """The probe's objects, for as many members as there are."""
+    image, _ = up.bundle.image("busybox")
+    members = len(up.existing) + len(up.nodes) - len(up.missing)
+    return [headless_service(), daemon_set(members, up.spec.network.dns_domain, image)]
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
 from usernetes_deploy.nodes import ask_nodes, members_of
+from usernetes_deploy.phases.check_network import begin
 from usernetes_deploy.phases.record_cluster import record
 
 LOOK_AFTER = 3.0  # seconds between looks at what the nodes say of themselves
@@ -30,10 +31,15 @@ class WaitReady:
         began, looked = time.monotonic(), time.monotonic()
         pause = 0.1 + len(wanted) / 2000
         ready: set[str] = set()
+        begun = False
         api = up.api()
         try:
             while True:
-                ready = ready_nodes(api.get, wanted) if api.ready() else set()
+                answers = api.ready()
+                if answers and up.wait and not begun:
+                    begin(api, up)  # its pods start as soon as their node is Ready
+                    begun = True
+                ready = ready_nodes(api.get, wanted) if answers else set()
                 if ready >= wanted:
                     break
                 waited = time.monotonic() - began
@@ -83,7 +89,8 @@ def is_ready(node: Mapping[str, Any]) -> bool:
 
 def failures(up: BringUp, names: set[str]) -> dict[str, BaseException]:
     """Nodes that are gone or say that they cannot start."""
-    outcome = ask_nodes(up.launcher, [m for m in members_of(up.state.read()) if m.host.name in names])
+    members = [member for member in members_of(up.state.read()) if member.host.name in names]
+    outcome = ask_nodes(up.launcher, members, brief=True)
     found: dict[str, BaseException] = {}
     for name, answer in outcome.results.items():
         keeper, node = answer.get("keeper"), answer.get("node") or {}

@@ -37,14 +37,14 @@ def test_a_tag_that_does_not_exist_is_refused_with_those_that_do() -> None:
         command.prepare(Context(), tags="tunn,tun")
 
 
-def test_what_failed_is_named_and_unreachable_hosts_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_failed_is_named_and_unreachable_hosts_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recap = (
         "node01 : ok=25 changed=2 unreachable=0 failed=0 skipped=1 rescued=0 ignored=0\n"
         "node02 : ok=1 changed=0 unreachable=0 failed=1 skipped=1 rescued=0 ignored=0\n"
         "node03 : ok=0 changed=0 unreachable=1 failed=0 skipped=0 rescued=0 ignored=0\n"
     )
     with pytest.raises(UsernetesError, match="node02: changed 0, failed 1; node03: unreachable"):
-        command.run([sys.executable, "-c", f"print({recap!r}); raise SystemExit(4)"])
+        command.run([sys.executable, "-c", f"print({recap!r}); raise SystemExit(4)"], str(tmp_path))
     assert "node01" in capsys.readouterr().err
 
 
