@@ -38,6 +38,7 @@ class BringUp:
     places: dict[str, Place] = field(default_factory=dict)
     nodes: list[NodeConfig] = field(default_factory=list)
     handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    may_run: bool = False  # nodes were told to start and not yet seen to have ended
     missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes
 
     @property

@@ -23,8 +23,11 @@ class StartNodes:
         blobs = {node.name: node for node in up.nodes}
 
         def start(host: Host) -> object:
-            return up.launcher.start(host, [*up.launcher.node_program(host), "run"], stdin=blobs[host.name].to_json())
+            blob = blobs[host.name]
+            argv = [*up.launcher.node_program(host), "run", f"--directory={blob.node_dir}"]
+            return up.launcher.start(host, argv, stdin=blob.to_json())
 
+        up.may_run = True
         members = [host for host in up.hosts if host.name in blobs]
         outcome = on_all(members, start, deadline=up.deadline)
         up.handles.update(outcome.results)
@@ -36,4 +39,5 @@ class StartNodes:
         """Stop them all, keeping their logs beside the state directory as evidence."""
         evidence = up.state.root / f"{up.spec.name}.failed"
         stop_nodes(up.launcher, up.state.read(), members_of(up.state.read()), keep=evidence).check("stop the nodes")
+        up.may_run = False
         up.report.line(f"  the nodes' logs are kept in {evidence}")
