@@ -42,6 +42,7 @@ class BringUp:
     nodes: list[NodeConfig] = field(default_factory=list)
     peers: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # existing node -> its new part of the network
     handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    may_run: bool = False  # nodes were told to start and not yet seen to have ended
     missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes
 
     @property

@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, TextIO, TypeVar
 
-from usernetes_deploy.errors import UsernetesError
-
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
 
@@ -78,7 +76,7 @@ def run(phases: Sequence[Phase[C]], context: C, report: Report) -> None:
             for earlier in reversed(begun):
                 try:
                     earlier.undo(context)
-                except UsernetesError as error:
-                    report.line(f"  not undone: {earlier.title}: {error}")
+                except BaseException as error:  # a second Ctrl-C included: it ends one undo, not all of them
+                    report.line(f"  not undone: {earlier.title}: {error or type(error).__name__}")
             raise
         report.done(number, len(phases), phase.title, detail, time.monotonic() - began)

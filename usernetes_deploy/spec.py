@@ -21,8 +21,8 @@ import yaml
 from usernetes_deploy.errors import SpecError, UsageError
 
 API_VERSION = "usernetes.dev/v1alpha1"
-NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
-REGISTRY = re.compile(r"^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:\d{1,5})?$")
+NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
+REGISTRY = re.compile(r"^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:\d{1,5})?\Z")
 MAX_NODES = 4096
 
 

@@ -88,6 +88,8 @@ class ClusterState:
             raise UsageError(f"there is no cluster named {self.name}", remedy="usernetes list") from error
         except (OSError, ValueError) as error:
             raise UsernetesError(str(error), tried=f"read {path}") from error
+        if not isinstance(document, dict):
+            raise UsernetesError("not a mapping", tried=f"read {path}")
         if document.get("schema") != SCHEMA:
             raise UsernetesError(f"written by another version (schema {document.get('schema')})", tried=f"read {path}")
         return dict(document)

@@ -17,6 +17,7 @@ from usernetes_deploy.errors import CommandFailed, NodeFailures, TimedOut
 
 T = TypeVar("T")
 H = TypeVar("H")
+INTERRUPTED_WAIT = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,10 @@ def on_all(hosts: Iterable[Host], call: Callable[[Host], Any], *, deadline: floa
         for future, host in pending.items():
             future.cancel()
             failures[host.name] = TimedOut(f"no answer within {deadline:g} s", node=host.name)
+    except BaseException:  # Ctrl-C: whoever takes back what was begun must find it begun, not about to begin
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait(pending, timeout=min(INTERRUPTED_WAIT, max(0.0, ends - time.monotonic())))
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     order = [host.name for host in members]

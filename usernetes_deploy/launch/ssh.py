@@ -193,7 +193,7 @@ class SshLauncher:
 
         Whatever happens to the connection afterwards does not matter to the node. Returns the handle it prints, if any.
         """
-        detached = [*argv[:-1], "start"] if argv[-1] == "run" else argv
+        detached = ["start" if word == "run" else word for word in argv]
         done = self.run(host, detached, stdin=stdin, timeout=START_SECONDS).check(host.name)
         lines = done.stdout.strip().splitlines() or ["{}"]
         try:

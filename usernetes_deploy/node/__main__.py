@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="verb", required=True)
     run = commands.add_parser("run")
     run.add_argument("--die-with-parent", action="store_true")
-    commands.add_parser("start")
+    start = commands.add_parser("start")
+    for command in (run, start):  # so that `stop` knows a keeper by its command line from its first moment on
+        command.add_argument("--directory", type=Path, help="the node's folder, as its blob has it")
     commands.add_parser("supervise")
     for name in ("status", "network", "stop", "logs", "enter", "inside", "ports"):
         command = commands.add_parser(name)

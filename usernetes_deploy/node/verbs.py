@@ -181,6 +181,7 @@ def enter(directory: Path, command: list[str], host_network: bool) -> None:
 def _processes_of(directory: Path) -> Iterator[int]:
     """Processes of this node that stand outside its PID namespace: its keeper, rootlesskit and the user-space NAT."""
     marks = (f"--state-dir={directory}/rk".encode(), f"{directory}/rk/".encode())
+    keepers = f"--directory={directory}".encode()
     keeper = _read(directory / "keeper.json")
     if keeper and start_time(keeper["pid"]) == keeper["startTime"]:
         yield keeper["pid"]
@@ -191,7 +192,9 @@ def _processes_of(directory: Path) -> Iterator[int]:
             if entry.stat().st_uid != os.getuid():
                 continue
             words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            if any(word.startswith(marks) or marks[1] in word for word in words) and start_time(int(entry.name)):
+            if any(word == keepers or word.startswith(marks) or marks[1] in word for word in words) and start_time(
+                int(entry.name)
+            ):
                 yield int(entry.name)
 
 

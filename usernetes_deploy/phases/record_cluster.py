@@ -27,10 +27,13 @@ class RecordCluster:
         return str(up.state.directory)
 
     def undo(self, up: BringUp) -> None:
-        """Remove the directory; what `up` was told stays with the failure's evidence."""
+        """Remove the directory, unless nodes may still run: then it is what `down` needs."""
         if up.report.log:
             up.report.log.close()
             up.report.log = None
+        if up.may_run:
+            up.report.line(f"  {up.state.directory} is kept: usernetes down --cluster {up.spec.name} ends what is left")
+            return
         up.state.remove()
 
 

@@ -23,8 +23,11 @@ class StartNodes:
         blobs = {node.name: node for node in up.nodes}
 
         def start(host: Host) -> object:
-            return up.launcher.start(host, [*up.launcher.node_program(host), "run"], stdin=blobs[host.name].to_json())
+            blob = blobs[host.name]
+            argv = [*up.launcher.node_program(host), "run", f"--directory={blob.node_dir}"]
+            return up.launcher.start(host, argv, stdin=blob.to_json())
 
+        up.may_run = True
         members = [host for host in up.hosts if host.name in blobs]
         outcome = on_all(members, start, deadline=up.deadline)
         up.handles.update(outcome.results)
@@ -38,4 +41,5 @@ class StartNodes:
         document = up.state.read()
         begun = [member for member in members_of(document) if member.host.name in up.indices]
         stop_nodes(up.launcher, document, begun, keep=evidence).check("stop the nodes")
+        up.may_run = False
         up.report.line(f"  the nodes' logs are kept in {evidence}")

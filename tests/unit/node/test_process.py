@@ -1,0 +1,185 @@
+"""Components: started again with backoff, their reasons kept, their logs kept short."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usernetes_deploy.node import process
+from usernetes_deploy.node.process import Component, how_it_ended, tail, wait_until
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Component]]:
+    """Makes and starts components that are ended with the test."""
+    monkeypatch.setattr(process, "FIRST_BACKOFF", 0.01)
+    made: list[Component] = []
+
+    def start(script: str, **options: Any) -> Component:
+        component = Component("c", [sys.executable, "-c", script], log=tmp_path / "c.log", **options)
+        made.append(component)
+        component.start()
+        return component
+
+    yield start
+    for component in made:
+        component.stop()
+
+
+def until(holds: Callable[[], object]) -> None:
+    wait_until(lambda: bool(holds()), 20, "so")
+
+
+def test_a_component_that_is_killed_runs_again_and_says_why(make: Callable[..., Component]) -> None:
+    component = make("import time; time.sleep(60)")
+    until(lambda: component.pid)
+    first = component.pid
+    assert first
+    os.kill(first, signal.SIGKILL)
+    until(lambda: component.pid not in (None, first))
+    assert component.snapshot()["restarts"] == 1
+    assert component.snapshot()["lastExit"] == "killed by SIGKILL"
+    assert component.snapshot()["state"] == "running"
+    assert component.ready.is_set()
+
+
+def test_one_that_keeps_ending_is_started_less_and_less_often(
+    make: Callable[..., Component], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "LONGEST_BACKOFF", 0.2)
+    starts: list[float] = []
+    component = make("raise SystemExit(3)", prepare=lambda: starts.append(time.monotonic()))
+    until(lambda: len(starts) > 7)
+    component.stop()
+    until(lambda: component.state == "stopped")
+    assert component.last_exit == "exit code 3"
+    gaps = [after - before for before, after in itertools.pairwise(starts)]
+    assert all(gap >= wanted for gap, wanted in zip(gaps, (0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2), strict=False))
+
+
+def test_one_that_cannot_be_prepared_tells_the_reason_and_is_tried_again(make: Callable[..., Component]) -> None:
+    tries: list[int] = []
+
+    def prepare() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("the API is not ready")
+
+    component = make("import time; time.sleep(60)", prepare=prepare)
+    until(lambda: component.state == "running")
+    assert component.last_exit == "the API is not ready"
+    assert component.restarts == 2
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    component = Component("c", ["/no/such/program", "-x"], log=tmp_path / "c.log")
+    component.start()
+    until(lambda: component.last_exit)
+    component.stop()
+    assert component.last_exit == "/no/such/program -x: No such file or directory"
+
+
+def test_what_stdin_returns_reaches_the_process_and_never_its_command_line(
+    make: Callable[..., Component], tmp_path: Path
+) -> None:
+    component = make(
+        "import sys, time; print(sys.stdin.read()[::-1], flush=True); time.sleep(60)", stdin=lambda: b"key"
+    )
+    until(lambda: "yek" in tail(tmp_path / "c.log"))
+    assert b"key" not in Path(f"/proc/{component.pid}/cmdline").read_bytes()
+
+
+def test_it_counts_as_ready_only_when_started_has_returned(make: Callable[..., Component]) -> None:
+    states: list[tuple[str, bool]] = []
+    holder: list[Component] = []
+
+    def started(_: object) -> None:
+        until(lambda: holder)
+        states.append((holder[0].state, holder[0].ready.is_set()))
+
+    holder.append(make("import time; time.sleep(60)", started=started))
+    until(holder[0].ready.is_set)
+    assert states == [("starting", False)]
+
+
+def test_one_whose_start_fails_is_killed_and_tried_again(make: Callable[..., Component]) -> None:
+    pids: list[int] = []
+
+    def started(running: Any) -> None:
+        pids.append(running.pid)
+        raise RuntimeError("not listening")
+
+    component = make("import time; time.sleep(60)", started=started)
+    until(lambda: len(pids) > 1)
+    component.stop()
+    assert component.last_exit == "not listening"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_stop_gives_a_grace_and_then_kills(make: Callable[..., Component], tmp_path: Path) -> None:
+    component = make("import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)")
+    until(lambda: "up" in tail(tmp_path / "c.log"))
+    component.stop(grace=0.1)
+    until(lambda: component.state == "stopped")
+
+
+def test_every_change_of_state_is_announced(make: Callable[..., Component]) -> None:
+    seen: list[str] = []
+    component = make("pass", changed=lambda: seen.append(component.state if seen else "first"))
+    until(lambda: "backing off" in seen)
+
+
+def test_a_long_log_is_cut_and_its_end_kept_while_the_writer_goes_on(
+    make: Callable[..., Component], tmp_path: Path
+) -> None:
+    script = "\n".join(
+        [
+            "import time",
+            "for i in range(1000): print('line', i, flush=True)",
+            "while 1: time.sleep(.02); print('more', flush=True)",
+        ]
+    )
+    component = make(script)
+    log = tmp_path / "c.log"
+    until(lambda: log.exists() and "more" in log.read_text())
+    component.rotate(limit=1000)
+    assert log.with_suffix(".log.1").stat().st_size == 1000
+    assert "line 0\n" not in log.with_suffix(".log.1").read_text()
+    until(lambda: "more" in log.read_text())
+    assert log.read_bytes()[:1] != b"\0"  # opened for appending: no hole where the old text was
+    assert log.stat().st_size < 1000
+
+
+def test_a_short_log_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "c.log").write_text("short")
+    Component("c", [], log=tmp_path / "c.log").rotate()
+    assert (tmp_path / "c.log").read_text() == "short"
+    assert not (tmp_path / "c.log.1").exists()
+
+
+def test_endings_are_named_as_the_kernel_names_them() -> None:
+    assert [how_it_ended(code) for code in (0, 7, -9, -64, -99)] == [
+        "exit code 0", "exit code 7", "killed by SIGKILL", "killed by SIGRTMAX", "killed by signal 99",
+    ]  # fmt: skip
+
+
+def test_waiting_ends_when_time_is_up_or_the_process_is_gone() -> None:
+    with pytest.raises(RuntimeError, match=r"not ready after 0\.05 s"):
+        wait_until(lambda: False, 0.05, "ready")
+    with pytest.raises(RuntimeError, match="ended before ready"):
+        wait_until(lambda: False, 5, "ready", alive=lambda: False)
+
+
+def test_the_tail_of_no_log_is_nothing(tmp_path: Path) -> None:
+    assert tail(tmp_path / "none") == []
+    (tmp_path / "log").write_bytes(b"a\n\xff\nc\n")
+    assert tail(tmp_path / "log", 2) == ["\ufffd", "c"]
