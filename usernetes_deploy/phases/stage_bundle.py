@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
-import shutil
 import threading
 from pathlib import Path
 
@@ -31,7 +29,7 @@ class StageBundle:
     def apply(self, up: BringUp) -> str:
         """Raise `NodeFailures` for hosts that cannot hold it."""
         if up.launcher.name == "local":
-            verify_in_place(up.bundle)
+            stage.verify(up.bundle.root)
             return f"{up.bundle.manifest.name} (in place)"
         members = [host for host in up.hosts if host.name in up.places]
         outcome = on_all(members, lambda host: put(up, host), deadline=TRANSFER_TIMEOUT, workers=16)
@@ -50,20 +48,10 @@ def staged(up: BringUp, host: Host) -> Path:
     return up.places[host.name].base / "bundle" / up.bundle.manifest.name
 
 
-def verify_in_place(bundle: Bundle) -> None:
-    """Hash a bundle that is used where it lies, once: a stamp says that nothing of it changed since."""
-    if stage.is_fresh(bundle.root, bundle.manifest):
-        return
-    stage.verify(bundle.root)
-    with contextlib.suppress(OSError):  # somebody else's, read-only: then it is hashed each time
-        stage.stamp(bundle.root, bundle.manifest)
-
-
 def packed(bundle: Bundle, spare: Path) -> Path:
     """The archive that travels, made once beside the bundle, or in `spare` where that folder is a site's."""
-    suffix = "tar.zst" if shutil.which("zstd") else "tar.gz"
     folders = [bundle.root.parent, spare]
-    archives = [folder / f"{bundle.manifest.name}.{suffix}" for folder in folders]
+    archives = [folder / f"{bundle.manifest.name}.tar.gz" for folder in folders]
     with _PACKING:
         there = next((archive for archive in archives if archive.exists()), None)
         if there:
