@@ -5,11 +5,13 @@ set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 extras=""
 with_root=yes
+components=()
 while [ $# -gt 0 ]; do
   case $1 in
     --extras) extras=$2; shift 2 ;;
     --no-root) with_root=no; shift ;;
-    *) echo "bootstrap.sh: unknown flag $1 (known: --extras A,B --no-root)" >&2; exit 2 ;;
+    --with) components+=(--with "$2"); shift 2 ;;
+    *) echo "bootstrap.sh: unknown flag $1 (known: --extras A,B --no-root --with COMPONENT)" >&2; exit 2 ;;
   esac
 done
 say() { echo "==> $*" >&2; }
@@ -69,4 +71,4 @@ fi
 
 say "the bundle (cache $cache)"
 mkdir -p "$cache"
-"$venv/bin/usernetes" bundle build --cache "$cache" >/dev/null
+"$venv/bin/usernetes" bundle build --cache "$cache" "${components[@]}" >/dev/null
