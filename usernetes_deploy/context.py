@@ -78,7 +78,8 @@ class Place:
     base: Path  # the node-local folder that holds node folders and the staged bundle
     node_dir: Path
     outer: str
-    cgroups: str
+    cgroups: str  # delegated | none
+    scope: bool  # a systemd scope of the user's has to be asked for, to have a delegated cgroup
     nameservers: tuple[str, ...]
     mesh_port: int
     api_port: int | None

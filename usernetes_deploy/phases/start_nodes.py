@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.context import BringUp, Place
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.nodes import members_of, stop_nodes
 from usernetes_deploy.phases.probe_nodes import tolerated
@@ -24,7 +24,8 @@ class StartNodes:
 
         def start(host: Host) -> object:
             blob = blobs[host.name]
-            argv = [*up.launcher.node_program(host), "run", f"--directory={blob.node_dir}"]
+            program = [*scope(up.places[host.name], up.cluster_id), *up.launcher.node_program(host)]
+            argv = [*program, "run", f"--directory={blob.node_dir}"]
             return up.launcher.start(host, argv, stdin=blob.to_json())
 
         up.may_run = True
@@ -43,3 +44,14 @@ class StartNodes:
         stop_nodes(up.launcher, document, begun, keep=evidence).check("stop the nodes")
         up.may_run = False
         up.report.line(f"  the nodes' logs are kept in {evidence}")
+
+
+def scope(place: Place, cluster_id: str) -> list[str]:
+    """What stands before the node's command where the user's systemd has to delegate a cgroup to it.
+
+    With ``--scope`` the command stays ours: its stdin, its environment and its end are not systemd's.
+    """
+    if not place.scope:
+        return []
+    unit = f"usernetes-{cluster_id}-{place.node_dir.name.rpartition('-')[2]}"
+    return ["systemd-run", "--user", "--scope", "--quiet", "--collect", f"--unit={unit}", "--property=Delegate=yes"]
