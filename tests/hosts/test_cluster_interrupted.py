@@ -18,8 +18,9 @@ TITLES = [phase.title for phase in UP]
 INSIDE = {"wait for Ready": 1.0, "check DNS and pod network": 0.3}  # seconds into the phase
 # The real command line, with one phase that sends a signal to its own process as it begins (or a while after).
 DRIVER = """
-import os, sys, threading
+import os, signal, sys, threading
 from usernetes_deploy import bringup, cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored where tests run in the background
 title, number, delay, *argv = sys.argv[1:]
 kind = type(next(phase for phase in bringup.UP if phase.title == title))
 apply = kind.apply

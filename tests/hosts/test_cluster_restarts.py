@@ -107,8 +107,11 @@ def victims(cluster: Cluster, what: str, index: int) -> list[int]:
     folder = cluster.node_folder(index)
     if what == "supervisor":
         inside = pid_namespace(folder)
-        return [pid for pid, words in cluster.account.processes().items()
-                if words.endswith(" supervise") and namespace_of(pid) == inside]  # fmt: skip
+        return [
+            pid
+            for pid, words in cluster.account.processes().items()
+            if words.endswith(".pyz supervise") and "--state-dir" not in words and namespace_of(pid) == inside
+        ]
     if what == "keeper":
         return [int(json.loads((folder / "keeper.json").read_text())["pid"])]
     if what == "rootlesskit":

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it
 PR_SET_PDEATHSIG = 1
 OF_A_JOB = "of-a-job"  # marks the folder of a node that ends with its batch job
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
+FIND_OUTER = 30.0  # seconds for rootlesskit to have started the user-space NAT
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,13 +63,14 @@ def prepare(config: NodeConfig) -> None:
             remedy="set storage.nodeDirectory to a shorter node-local folder",
         )
     try:
-        config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config.logs.mkdir(mode=0o700, exist_ok=True)
-        owner = config.root.stat().st_uid
+        # The folder above is in one that everybody writes to: whoever owns it could put another in the node's place.
+        for folder in (config.root.parent, config.root, config.logs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner = folder.stat().st_uid
+            if owner != os.getuid():
+                raise UsernetesError(f"{folder} belongs to uid {owner}", node=config.name)
     except OSError as error:
         raise UsernetesError(error.strerror or str(error), node=config.name, tried=f"make {config.root}") from error
-    if owner != os.getuid():
-        raise UsernetesError(f"{config.root} belongs to uid {owner}", node=config.name)
 
 
 class Keeper:
@@ -85,6 +88,7 @@ class Keeper:
         self.last_exit: str | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
+        self._why = ""  # the child was killed by us, for this reason
 
     def prepare(self) -> None:
         """Make the node's folder; raises `UsernetesError` when it cannot carry a node."""
@@ -109,14 +113,17 @@ class Keeper:
             backoff = FIRST_BACKOFF
             while not self._ending.is_set():
                 began = time.monotonic()
-                self.last_exit = how_it_ended(self._once())
+                code = self._once()
+                self.last_exit = self._why or how_it_ended(code)
                 if self._ending.is_set():
                     break
                 self.restarts += 1
                 self._record()
                 if time.monotonic() - began > 60:
                     backoff = FIRST_BACKOFF
-                time.sleep(backoff)
+                ends = time.monotonic() + backoff
+                while not self._ending.is_set() and time.monotonic() < ends:
+                    time.sleep(0.05)  # a signal does not cut a sleep short
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             (self.config.root / "keeper.json").unlink(missing_ok=True)
         return 0
@@ -140,8 +147,27 @@ class Keeper:
             raise UsernetesError(str(error), node=self.config.name) from error
         finally:
             os.close(blob)
+        if self._ending.is_set():  # told so while the child was being made
+            self._child.kill()
         self._record()
-        return self._child.wait()
+        self._why = ""
+        watch = threading.Thread(target=self._watch_outer, args=(self._child,), daemon=True)
+        watch.start()
+        code = self._child.wait()
+        watch.join(1)  # so that no thread runs when the next child is forked
+        return code
+
+    def _watch_outer(self, child: subprocess.Popen[bytes]) -> None:
+        """rootlesskit goes on without its user-space NAT; a node whose pods are cut off is no node: start it again."""
+        ends = time.monotonic() + FIND_OUTER
+        while (found := child_named(child.pid, self.config.outer)) is None:
+            if start_time(child.pid) is None or time.monotonic() > ends:
+                return
+            time.sleep(0.2)
+        if wait_for_end(found, child.pid) and not self._ending.is_set():
+            self._why = f"{self.config.outer} ended"
+            with contextlib.suppress(OSError):
+                child.kill()
 
     def _end(self, *_: object) -> None:
         """SIGKILL is enough: with rootlesskit's child the kernel ends every process of the PID namespace."""
@@ -177,6 +203,35 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] == "Z" else int(fields[19])
+
+
+def child_named(parent: int, name: str) -> int | None:
+    """The child of `parent` whose program's name begins with `name` (pasta is also pasta.avx2); None without one."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+                program, _, fields = stat.partition("(")[2].rpartition(")")
+                if program.startswith(name) and fields.split()[1] == str(parent) and fields.split()[0] != "Z":
+                    return int(entry.name)
+    return None
+
+
+def wait_for_end(pid: int, parent: int) -> bool:
+    """Sleep until process `pid` ends; whether it did so while `parent` lived."""
+    began = start_time(pid)
+    try:
+        descriptors = [os.pidfd_open(pid), os.pidfd_open(parent)]
+    except (OSError, AttributeError):  # Linux < 5.3 has no such thing, nor has a Python built there
+        while began is not None and start_time(pid) == began and start_time(parent) is not None:
+            time.sleep(5)
+    else:
+        try:
+            select.select(descriptors, [], [])
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+    return start_time(parent) is not None and start_time(pid) is None
 
 
 def remove_state(directory: Path) -> None:

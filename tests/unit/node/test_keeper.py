@@ -1,0 +1,211 @@
+"""The keeper: starts the node again when it dies, ends it when told, and shows no secret while it does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.node.made_up import config
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node.keeper import prepare, rootlesskit_argv, start_time
+
+# Stands in for rootlesskit: keeps what it was given, and stays.
+FAKE = """#!/bin/sh
+echo "$@" >> {root}/argv
+env > {root}/env
+cat > {root}/stdin
+echo $$ >> {root}/pids
+exec sleep 60
+"""
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    made = tmp_path / "bundle"
+    (made / "bin").mkdir(parents=True)
+    fake = made / "bin" / "rootlesskit"
+    fake.write_text(FAKE.format(root=tmp_path))
+    fake.chmod(0o755)
+    return made
+
+
+@pytest.fixture
+def keep(tmp_path: Path, bundle: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts the node program's ``run`` with a node in tmp_path/n; ended with the test."""
+    made: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str, **changes: Any) -> subprocess.Popen[bytes]:
+        blob = config(tmp_path / "n", bundle=str(bundle), **changes).to_json()
+        argv = [sys.executable, "-m", "usernetes_deploy.node", "run", *words]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdin
+        process.stdin.write(blob)
+        process.stdin.close()
+        made.append(process)
+        return process
+
+    yield start
+    for process in made:
+        process.kill()
+        process.wait()
+        assert process.stderr
+        process.stderr.close()
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    ends = time.monotonic() + 20
+    while not (found := holds()):
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    return found
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def written(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def test_a_node_that_dies_is_started_again_and_the_reason_is_written_down(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keeper = keep()
+    first = int(until(lambda: lines(tmp_path / "pids"))[0])
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len(lines(tmp_path / "pids")) == 2)
+    found = until(lambda: written(tmp_path / "n" / "keeper.json"))
+    assert found["restarts"] == 1
+    assert found["lastExit"] == "killed by SIGKILL"
+    assert (found["pid"], found["startTime"]) == (keeper.pid, start_time(keeper.pid))
+
+
+def test_a_node_whose_user_space_nat_dies_is_started_again(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, bundle: Path
+) -> None:
+    shutil.copy("/bin/sleep", tmp_path / "slirp4netns")
+    fake = bundle / "bin" / "rootlesskit"
+    fake.write_text(
+        fake.read_text().replace(
+            "exec sleep 60", f"{tmp_path}/slirp4netns 60 & echo $! >> {tmp_path}/nat; exec sleep 60"
+        )
+    )
+    keep()
+    nat = int(until(lambda: lines(tmp_path / "nat"))[0])
+    until(lambda: Path(f"/proc/{nat}/comm").read_text() == "slirp4netns\n")
+    time.sleep(0.5)  # so that it has been found
+    os.kill(nat, signal.SIGKILL)
+    until(lambda: written(tmp_path / "n" / "keeper.json").get("restarts") == 1)
+    assert written(tmp_path / "n" / "keeper.json")["lastExit"] == "slirp4netns ended"
+    for left in lines(tmp_path / "nat"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(left), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_node_ends_with_its_keeper(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, number: signal.Signals
+) -> None:
+    keeper = keep()
+    child = int(until(lambda: lines(tmp_path / "pids"))[0])
+    keeper.send_signal(number)
+    assert keeper.wait(10) == (0 if number != signal.SIGKILL else -9)
+    until(lambda: start_time(child) is None)
+    assert (tmp_path / "n" / "keeper.json").exists() == (number == signal.SIGKILL)
+
+
+def test_a_keeper_that_waits_before_a_restart_ends_at_once(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, bundle: Path
+) -> None:
+    (bundle / "bin" / "rootlesskit").write_text("#!/bin/sh\nexit 3\n")
+    keeper = keep()
+    until(lambda: written(tmp_path / "n" / "keeper.json").get("restarts", 0) >= 4)
+    began = time.monotonic()
+    keeper.terminate()
+    assert keeper.wait(20) == 0
+    assert time.monotonic() - began < 1.5
+
+
+def test_the_configuration_is_on_stdin_and_nowhere_else(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOB_TOKEN", "of-the-job")
+    keep()
+    until(lambda: lines(tmp_path / "pids"))
+    assert json.loads((tmp_path / "stdin").read_text())["network"]["privateKey"] == "the-mesh-key"
+    shown = (tmp_path / "argv").read_text() + (tmp_path / "env").read_text()
+    assert "the-mesh-key" not in shown
+    assert "the-ca-key" not in shown
+    assert "of-the-job" not in shown
+    on_disk = b"".join(path.read_bytes() for path in (tmp_path / "n").rglob("*") if path.is_file())
+    assert b"the-mesh-key" not in on_disk
+    assert b"the-ca-key" not in on_disk
+
+
+def test_two_keepers_do_not_share_a_folder(keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    keep()
+    until(lambda: lines(tmp_path / "pids"))
+    second = keep()
+    assert second.wait(20) == 1
+    assert second.stderr
+    assert b"a node is already running in" in second.stderr.read()
+
+
+def test_a_bundle_without_rootlesskit_is_named(keep: Callable[..., subprocess.Popen[bytes]], bundle: Path) -> None:
+    (bundle / "bin" / "rootlesskit").unlink()
+    keeper = keep()
+    assert keeper.wait(20) == 1
+    assert keeper.stderr
+    said = keeper.stderr.read()
+    assert b"rootlesskit" in said
+    assert b"Traceback" not in said
+
+
+def test_only_the_first_node_publishes_the_api(tmp_path: Path) -> None:
+    first = rootlesskit_argv(config(tmp_path), ["python3", "node.pyz"])
+    assert "--publish=0.0.0.0:23456:6443/tcp" in first
+    assert first[-2:] == ["python3", "node.pyz"]
+    worker = rootlesskit_argv(config(tmp_path, control_plane=False), [])
+    assert not [word for word in worker if word.startswith("--publish")]
+
+
+def test_cgroups_are_taken_over_only_when_delegated(tmp_path: Path) -> None:
+    assert "--cgroupns" in rootlesskit_argv(config(tmp_path, cgroups="delegated"), [])
+    assert "--cgroupns" not in rootlesskit_argv(config(tmp_path, cgroups="none"), [])
+
+
+def test_a_folder_too_deep_for_unix_sockets_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UsernetesError, match=r"(?s)too long for the unix sockets.*storage\.nodeDirectory"):
+        prepare(config(tmp_path / ("x" * 100)))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsernetesError, match=r"node0: make .*/file/n"):
+        prepare(config(tmp_path / "file" / "n"))
+
+
+def test_nobody_else_may_look_into_the_folder(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "base" / "n"))
+    assert (tmp_path / "base" / "n").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "base" / "n" / "logs").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+def test_a_folder_prepared_by_somebody_else_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    os.chown(tmp_path / "base", 12345, 12345)
+    with pytest.raises(UsernetesError, match="belongs to uid 12345"):
+        prepare(config(tmp_path / "base" / "n"))

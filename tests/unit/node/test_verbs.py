@@ -1,0 +1,190 @@
+"""What is done about a node from outside: told, stopped, removed; also when it is half made or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node import control, verbs
+from usernetes_deploy.node.keeper import start_time
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    made = tmp_path / "base" / "abc-0"
+    (made / "logs").mkdir(parents=True)
+    (made / "logs" / "kubelet.log").write_text("one\ntwo\nthree\n")
+    return made
+
+
+@pytest.fixture
+def sleeper() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes of the test, reaped by a thread as they end."""
+    made: list[subprocess.Popen[bytes]] = []
+    yield made
+    for process in made:
+        process.kill()
+        process.wait()
+
+
+def start(made: list[subprocess.Popen[bytes]], *words: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", *words],
+                               stdout=subprocess.PIPE)  # fmt: skip
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+    made.append(process)
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process
+
+
+def record(directory: Path, pid: int, began: int | None) -> None:
+    document = {"pid": pid, "startTime": began, "rootlesskit": None, "restarts": 1, "lastExit": "killed by SIGKILL"}
+    (directory / "keeper.json").write_text(json.dumps(document))
+
+
+def test_nothing_is_known_of_a_node_that_is_not_there(tmp_path: Path) -> None:
+    assert verbs.status(tmp_path / "none") == {"keeper": None, "node": None, "log": []}
+
+
+def test_a_node_that_cannot_be_asked_is_told_of_from_its_files(directory: Path) -> None:
+    (directory / "status.json").write_text(json.dumps({"name": "node0", "components": []}))
+    (directory / "logs" / "node.log").write_text("last words\n")
+    record(directory, os.getpid(), start_time(os.getpid()))
+    answer = verbs.status(directory)
+    assert answer["keeper"]["alive"]
+    assert answer["node"]["name"] == "node0"
+    assert answer["log"] == ["last words"]
+
+
+def test_a_process_that_got_the_keepers_number_is_not_the_keeper(directory: Path) -> None:
+    began = start_time(os.getpid())
+    assert began
+    record(directory, os.getpid(), began - 1)
+    assert not verbs.status(directory)["keeper"]["alive"]
+    verbs.stop(directory, "rootlesskit")  # and is not killed as one: this test goes on
+    assert not directory.exists()
+
+
+def test_a_running_node_is_asked_over_its_socket(directory: Path) -> None:
+    record(directory, os.getpid(), start_time(os.getpid()))
+    control.serve(directory / "control.sock", {"status": lambda _: {"name": "asked"}})
+    assert verbs.status(directory)["node"]["name"] == "asked"
+
+
+def test_stopping_ends_the_keeper_and_removes_everything(
+    directory: Path, sleeper: list[subprocess.Popen[bytes]]
+) -> None:
+    keeper = start(sleeper)
+    record(directory, keeper.pid, start_time(keeper.pid))
+    verbs.stop(directory, "rootlesskit")
+    assert keeper.wait(10) == -signal.SIGTERM
+    assert not directory.exists()
+    assert not directory.parent.exists()  # it was the last node here
+
+
+def test_a_keeper_that_has_written_nothing_yet_is_found_by_its_command_line(
+    directory: Path, sleeper: list[subprocess.Popen[bytes]]
+) -> None:
+    keeper = start(sleeper, f"--directory={directory}")
+    other = start(sleeper, f"--directory={directory}1")
+    verbs.stop(directory, "rootlesskit")
+    assert keeper.wait(10) == -signal.SIGKILL
+    assert other.poll() is None
+
+
+@pytest.mark.parametrize("words", [["--state-dir={}/rk"], ["--userns-path=x", "/proc/1/root{}/rk/netns"]])
+def test_what_a_dead_keeper_left_running_is_ended(
+    directory: Path, sleeper: list[subprocess.Popen[bytes]], words: list[str]
+) -> None:
+    left = start(sleeper, *(word.format(directory) for word in words))
+    verbs.stop(directory, "rootlesskit")
+    assert left.wait(10) == -signal.SIGKILL
+
+
+def test_a_stuck_keeper_is_killed_after_a_second(directory: Path, sleeper: list[subprocess.Popen[bytes]]) -> None:
+    script = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    keeper = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert keeper.stdout
+    keeper.stdout.readline()
+    keeper.stdout.close()
+    sleeper.append(keeper)
+    threading.Thread(target=keeper.wait, daemon=True).start()
+    record(directory, keeper.pid, start_time(keeper.pid))
+    began = time.monotonic()
+    verbs.stop(directory, "rootlesskit")
+    assert keeper.wait(10) == -signal.SIGKILL
+    assert time.monotonic() - began >= 1
+
+
+def test_stopping_twice_or_what_was_never_there_is_fine(directory: Path) -> None:
+    verbs.stop(directory, "rootlesskit")
+    verbs.stop(directory, "rootlesskit")
+
+
+def test_the_logs_can_be_kept(directory: Path, tmp_path: Path) -> None:
+    verbs.stop(directory, "rootlesskit", keep=tmp_path / "kept")
+    assert (tmp_path / "kept" / "kubelet.log").read_text() == "one\ntwo\nthree\n"
+    assert not directory.exists()
+
+
+def test_other_nodes_of_the_user_keep_their_folders(directory: Path) -> None:
+    (directory.parent / "abc-1").mkdir()
+    verbs.stop(directory, "rootlesskit")
+    assert [path.name for path in directory.parent.iterdir()] == ["abc-1"]
+
+
+def test_folders_without_permissions_are_removed(directory: Path) -> None:
+    work = directory / "containerd" / "io.containerd.snapshotter.v1.overlayfs" / "snapshots" / "7" / "work" / "work"
+    work.mkdir(parents=True)
+    work.chmod(0)
+    verbs.remove(directory, "rootlesskit")
+    assert not directory.exists()
+
+
+def test_what_cannot_be_removed_is_an_error_that_names_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises((UsernetesError, OSError)):
+        verbs.remove(directory, "/bin/false")
+    assert directory.exists()
+
+
+def run_node(*words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "usernetes_deploy.node", *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def test_the_end_of_the_named_logs_is_printed(directory: Path) -> None:
+    done = run_node("logs", str(directory), "--component=kubelet", "--lines=2")
+    assert (done.returncode, done.stdout) == (0, "two\nthree\n")
+
+
+def test_an_unknown_component_is_refused_with_those_there_are(directory: Path) -> None:
+    done = run_node("logs", str(directory), "--component=kublet")
+    assert done.returncode == 1
+    assert "no log of kublet" in done.stderr
+    assert "choose among kubelet" in done.stderr
+
+
+def test_a_node_that_does_not_run_cannot_be_entered(directory: Path) -> None:
+    done = run_node("enter", str(directory), "--", "true")
+    assert done.returncode == 1
+    assert "no node is running in" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "start"])
+def test_a_node_that_was_told_nothing_says_so(verb: str) -> None:
+    done = run_node(verb)
+    assert done.returncode == 1
+    assert "configuration on stdin is not complete" in done.stderr
+    assert "Traceback" not in done.stderr
