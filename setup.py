@@ -1,19 +1,16 @@
-"""What pyproject.toml cannot say: the playbooks are installed beside the package, wherever they grow to."""
+"""Puts the playbooks and job scripts beside the package, under share/usernetes-deploy; the rest is in pyproject.toml."""
 
+from __future__ import annotations
+
+from collections import defaultdict
 from pathlib import Path
 
 from setuptools import setup
 
-ROOT = Path(__file__).parent
-FOLDERS = sorted({path.parent.relative_to(ROOT) for path in (ROOT / "playbooks").rglob("*") if path.is_file()})
+files: dict[str, list[str]] = defaultdict(list)
+for top in ("playbooks", "flux-jobs"):
+    for path in sorted(Path(top).rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            files[f"share/usernetes-deploy/{path.parent.as_posix()}"].append(path.as_posix())
 
-setup(
-    data_files=[
-        (
-            f"share/usernetes-deploy/{folder}",
-            sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir() if path.is_file()),
-        )
-        for folder in FOLDERS
-        if "__pycache__" not in folder.parts
-    ]
-)
+setup(data_files=sorted(files.items()))
