@@ -223,3 +223,23 @@ def test_a_bundle_on_one_host_alone_travels_to_the_others(clusters: Clusters) ->
     assert "2 sent" in clusters.output(job) or "1 sent" in clusters.output(job)
     clusters.instance.ask("rm", "-rf", here, at="fl0")
     clusters.nothing_left()
+
+
+def test_further_hosts_are_held_until_the_cluster_ends(clusters: Clusters) -> None:
+    cluster = clusters.ready(clusters.submit("-N1", "-n1", "-c1"))
+    script = str(clusters.instance.root / "usernetes-join.sh")
+    join = clusters.instance.ask("flux", "batch", "-N2", "--output=kvs", script, cluster)
+    wait_until(lambda: "holds fl[1-2]" in clusters.output(join), "the held hosts", 60)
+    code = (
+        "from usernetes_deploy.launch import flux_jobs\n"
+        f"found = flux_jobs.find({cluster!r})\n"
+        "print([job.hosts for job in flux_jobs.joined(found)])"
+    )
+    assert clusters.instance.ask("python", "-c", code) == "['fl[1-2]']"
+    down = clusters.instance.ask(
+        "flux", "batch", "-n1", "--output=kvs", str(clusters.instance.root / "usernetes-down.sh"), cluster
+    )
+    assert clusters.ended(cluster) == 0
+    assert clusters.ended(join) == 0
+    assert clusters.ended(down) == 0, clusters.output(down)
+    clusters.nothing_left()
