@@ -118,8 +118,9 @@ class TestOneThatIsHeld:
                 return done.returncode == 1 and "the Flux broker of rank 2 is lost" in done.stdout
 
             wait_until(gone, "word of the lost broker", 30)
-            nodes = clusters.usernetes("kubectl", "--cluster", other, "get", "nodes", "--output=name")
-            assert "node/fl0" in nodes
+            get_nodes = ["kubectl", "--cluster", other, "get", "nodes", "--output=name"]
+            wait_until(lambda: clusters.usernetes(*get_nodes).split() == ["node/fl0", "node/fl1"], "its removal", 60)
+            assert "fl2 is given up: the Flux broker of rank 2 is lost" in clusters.output(other)
             assert json.loads(clusters.usernetes("status", "--cluster", held, "--json"))["healthy"]
             wait_until(lambda: other_processes(clusters, other) == {"fl2": []}, "the end of the lost broker's node")
         finally:

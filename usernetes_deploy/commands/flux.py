@@ -102,6 +102,7 @@ def job(
         instance=instance,
         grace=grace,
         notice=notice,
+        lost=launcher.lost,
         logs=logs_folder(logs, wanted.name, roots()),
         path=str(bundle.root / "bin"),
     )

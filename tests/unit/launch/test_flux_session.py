@@ -16,8 +16,9 @@ import pytest
 
 from tests.unit.launch.flux_fake import FakeFlux, make_fake_flux, recorded_job
 from usernetes_deploy.errors import UsageError, UsernetesError
+from usernetes_deploy.launch.flux_ending import TimeLimit, end_pods
 from usernetes_deploy.launch.flux_instance import ByCommand, Instance
-from usernetes_deploy.launch.flux_session import Session, TimeLimit, end_pods
+from usernetes_deploy.launch.flux_session import Session
 from usernetes_deploy.state import ClusterState
 
 
@@ -30,6 +31,7 @@ def fake(tmp_path: Path) -> FakeFlux:
     made.answer("job", "id", stdout="2734686208000\n")
     made.answer("job", "namespace", stdout="job-2734686208000\n")
     made.answer("job", "timeleft", stdout="infinity\n")
+    made.answer("overlay", "status", stdout="full\n")
     made.answer("jobs", "--json", stdout=json.dumps(recorded_job("job-running")))
     for quiet in (("kvs", "put"), ("kvs", "unlink"), ("job", "memo")):
         made.answer(*quiet)
@@ -158,6 +160,38 @@ def test_a_workflow_that_does_not_listen_is_ended(world: World) -> None:
     code = world.session(grace=0.3).run(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"])
     thread.join()
     assert code == 128 + signal.SIGKILL
+
+
+def test_a_lost_member_is_given_up(world: World, fake: FakeFlux, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = world.session(lost=lambda: {"fl2": "the Flux broker of rank 2 is lost"})
+    made = session.up
+
+    def up() -> Path:
+        path = made()
+        nodes = [{"name": name, "handle": {}} for name in ("fl0", "fl2")]
+        session.state.write({"name": "c", "nodes": nodes, "givenUp": {}, "launcher": {"launcher": "flux"}})
+        return path
+
+    session.up = up
+    deleted: list[str] = []
+
+    class Api:
+        def delete(self, manifest: dict[str, Any]) -> None:
+            deleted.append(f"{manifest['kind']} {manifest['metadata']['name']}")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(ClusterState, "api", lambda self: Api())
+    fake.answer("overlay", "status", stdout="degraded\n")
+    copy = world.root / "copy"
+    assert session.run(["sh", "-c", f"sleep 1; cat {session.state.directory}/cluster.json >{copy}"]) == 0
+    document = json.loads(copy.read_text())
+    assert [node["name"] for node in document["nodes"]] == ["fl0"]
+    assert document["givenUp"] == {"fl2": "the Flux broker of rank 2 is lost"}
+    assert document["phase"] == "degraded"
+    assert deleted == ["Node fl2"]
+    assert world.told.count("fl2 is given up: the Flux broker of rank 2 is lost") == 1
 
 
 def test_signals_are_given_back(world: World) -> None:
