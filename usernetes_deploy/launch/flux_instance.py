@@ -46,6 +46,7 @@ class Job:
     result: str
     host_count: int
     hosts: str
+    ranks: str
     uri: str
     expires: float
     exception: str
@@ -349,6 +350,7 @@ def parse_job(entry: Mapping[str, Any]) -> Job:
         result=str(entry.get("result", "")),
         host_count=int(entry.get("nnodes") or 0),
         hosts=str(entry.get("nodelist", "")),
+        ranks=str(entry.get("ranks", "")).strip("[]"),
         uri=str(entry.get("uri") or ""),
         expires=float(entry.get("expiration") or 0),
         exception=said,

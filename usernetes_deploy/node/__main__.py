@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 def _dispatch(options: argparse.Namespace) -> int:
     if options.verb in ("run", "start"):
         if getattr(options, "die_with_parent", False):
-            die_with_parent()
+            die_with_parent(signal.SIGTERM)  # there is something to tidy up
         of_a_job = getattr(options, "die_with_parent", False)
         config = NodeConfig.from_json(sys.stdin.buffer.read())
         keeper = Keeper(config, [*own_program(), "supervise"], of_a_job)

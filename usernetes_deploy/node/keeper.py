@@ -190,9 +190,9 @@ class Keeper:
             draft.replace(self.config.root / "keeper.json")
 
 
-def die_with_parent() -> None:
-    """Have the kernel send SIGKILL when the parent dies (called between fork and exec)."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel send SIGKILL, or another signal, when the parent dies (called between fork and exec)."""
+    LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def start_time(pid: int) -> int | None:

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""How long a cluster takes to come and to go, by launcher: medians over several runs, in seconds, as JSON.
+
+::
+
+    benchmarks/launch.py --flux 3 [--runs 5] [--bundle FOLDER]           where `flux` reaches an instance of ours
+    benchmarks/launch.py --ssh 'th[0-2]' [--runs 5] [--bundle FOLDER]    where the hosts let us in by SSH
+
+Run it as the user whose clusters they are. With Flux, ``ready`` is from ``flux batch`` to all nodes Ready, ``proven``
+to DNS and the pod network proven as well, and ``gone`` from ``flux cancel`` to an ended job and not one process or
+folder of its nodes on any host. With SSH they are of ``usernetes up`` and ``usernetes down``. The first run is not
+counted: it puts the bundle on the hosts. Times mean nothing on a busy machine, so the load before each run is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from usernetes_deploy.commands.common import roots
+from usernetes_deploy.launch import flux_jobs
+from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.state import ClusterState
+
+SCRIPT = Path(__file__).resolve().parents[1] / "flux-jobs" / "usernetes-up.sh"
+CLI = [sys.executable, "-m", "usernetes_deploy.cli"]
+AIMS = {"flux": {"ready": 6.5, "gone": 1.0}, "ssh": {"ready": 8.0, "gone": 2.0}}
+PROVING = "check DNS and pod network"
+# Waits, on a host, until neither a process nor a folder of the node is left. The folder comes on stdin, so that no
+# command line but those of the node holds it.
+GONE = """
+import glob, sys, time
+path = sys.stdin.readline().strip()
+def read(name):
+    try: return open(name, "rb").read()
+    except OSError: return b""
+while glob.glob(path + "*") or any(path.encode() in read(name) for name in glob.glob("/proc/[0-9]*/cmdline")):
+    time.sleep(0.02)
+"""
+Times = Mapping[str, float]
+
+
+def flux_run(nodes: int, bundle: str | None) -> Times:
+    """One cluster in one job, cancelled when it is ready."""
+    instance = Instance()
+    words = ["--set", f"bundle={bundle}"] if bundle else []
+    began = time.monotonic()
+    submitted = instance.command("batch", f"--nodes={nodes}", "--output=kvs", str(SCRIPT), *words).strip()
+    found = flux_jobs.follow(submitted, 600, instance=instance)
+    proven = time.monotonic() - began
+    assert found.record, "the cluster has no record"
+    document = json.loads(found.record["cluster.json"].reveal())
+    pattern = document["nodes"][0]["directory"].rpartition("-")[0]
+    began = time.monotonic()
+    instance.command("cancel", submitted)
+    look = ["exec", "-q", "-r", found.job.ranks, "-d", "/", "--", "python3", "-c", GONE]
+    instance.command(*look, stdin=f"{pattern}\n", timeout=60)
+    flux_jobs.wait_ended(found, 60)
+    return {"ready": proven - document["phases"][PROVING], "proven": proven, "gone": time.monotonic() - began}
+
+
+def ssh_run(hosts: str, bundle: str | None) -> Times:
+    """One cluster over SSH, taken down when it is ready."""
+    name = f"bench-{os.getpid()}"
+    words = ["--bundle", bundle] if bundle else []
+    began = time.monotonic()
+    verb([*CLI, "up", "--cluster", name, "--hosts", hosts, *words])
+    proven = time.monotonic() - began
+    phases = ClusterState(roots(), name).read()["phases"]
+    began = time.monotonic()
+    verb([*CLI, "down", "--cluster", name])
+    return {"ready": proven - phases[PROVING], "proven": proven, "gone": time.monotonic() - began}
+
+
+def verb(argv: Sequence[str]) -> None:
+    """Run a verb that must succeed; what it says goes to stderr."""
+    subprocess.run(argv, check=True, stdout=sys.stderr)
+
+
+def measure(name: str, run: Callable[[], Times], runs: int) -> dict[str, object]:
+    """The medians of `runs` runs after one that is not counted, beside the aims."""
+    measured = []
+    for number in range(runs + 1):
+        load = os.getloadavg()[0]
+        times = run()
+        said = ", ".join(f"{key} {value:.2f} s" for key, value in times.items())
+        print(f"{name} {number or 'not counted'}: {said} (load before: {load:.1f})", file=sys.stderr, flush=True)
+        if number:
+            measured.append({**times, "load": load})
+    medians = {key: round(statistics.median(times[key] for times in measured), 2) for key in measured[0]}
+    return {
+        "launcher": name,
+        "runs": [{key: round(value, 2) for key, value in times.items()} for times in measured],
+        "median": medians,
+        "aim": AIMS[name],
+        "reached": {key: medians[key] <= aim for key, aim in AIMS[name].items()},
+    }
+
+
+def main() -> None:
+    """Measure what was asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--flux", type=int, metavar="NODES")
+    parser.add_argument("--ssh", metavar="HOSTS")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--bundle")
+    options = parser.parse_args()
+    if not options.flux and not options.ssh:
+        parser.error("--flux or --ssh")
+    if options.runs < 1:
+        parser.error("--runs: at least 1")
+    results = []
+    if options.flux:
+        results.append(measure("flux", lambda: flux_run(options.flux, options.bundle), options.runs))
+    if options.ssh:
+        results.append(measure("ssh", lambda: ssh_run(options.ssh, options.bundle), options.runs))
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
