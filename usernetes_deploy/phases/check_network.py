@@ -19,7 +19,7 @@ echo ok > /tmp/index.html; httpd -p 8080 -h /tmp
 while :; do
   all=$(nslookup {NAME}.{NAMESPACE}.svc.$DOMAIN. 2>/dev/null | sed -n 's/^Address: *\\([0-9.]*\\)$/\\1/p' | sort -u)
   if [ "$(echo "$all" | wc -l)" -ge "$MEMBERS" ]; then
-    next=$( (echo "$all"; echo "$all") | sed "1,/^$IP\\$/d" | head -n 1)
+    next=$( (echo "$all"; echo "$all"; echo "$all") | sed "1,/^$IP\\$/d" | head -n 1)
     timeout 2 wget -q -O - "http://$next:8080/" >/dev/null 2>&1 && touch /tmp/ready && exec sleep 3600
   fi
   usleep 100000
