@@ -19,6 +19,7 @@ from tests.hosts.sshd import STATE, UID, USER, SshHost, call, ssh_hosts
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.phases.stage_bundle import packed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root")]
 REPOSITORY = Path(__file__).parents[2]
@@ -62,9 +63,11 @@ def hosts() -> Iterator[list[SshHost]]:
 def terminal(hosts: list[SshHost], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     wanted = os.environ.get("USERNETES_TEST_BUNDLE")
     try:
-        bundle = locate(Path(wanted) if wanted else None, bundle_cache()).root
+        bundle = locate(Path(wanted) if wanted else None, bundle_cache())
     except UsernetesError as error:
         pytest.skip(f"no bundle: {error}")
+    # Beside the bundle, once for all runs; the test user could not write there.
+    packed(bundle, tmp_path_factory.mktemp("archive")).chmod(0o644)
     python = os.environ.get("USERNETES_TEST_PYTHON", sys.executable)
     become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
     imports = subprocess.run([*become, python, "-c", "import paramiko, invoke"], check=False, cwd="/")
@@ -80,7 +83,7 @@ def terminal(hosts: list[SshHost], tmp_path_factory: pytest.TempPathFactory) -> 
     real.mkdir(mode=0o700, exist_ok=True)
     (real / "config").write_text(f"Include {STATE}/ssh_config\n")
     call("chown", "-R", f"{UID}:{UID}", real)
-    yield Terminal(home, python, bundle)
+    yield Terminal(home, python, bundle.root)
     shutil.rmtree(home, ignore_errors=True)
 
 
