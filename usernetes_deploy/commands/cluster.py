@@ -54,12 +54,14 @@ def spec_from(file: str | None, cluster: str | None, flags: dict[str, Any], assi
             raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
         values[path] = spec.parse_value(text)
     limit = values.pop("limit", None) or ""
-    if values.get("hosts"):
-        values["hosts"] = [values["hosts"]]
+    if values.get("hosts") is not None:
+        values["hosts"] = [values["hosts"]] if values["hosts"] else []
         values["launcher"] = values.get("launcher") or "ssh"
     document = spec.merge(document, {"name": cluster, **values})
-    if document.get("launcher") == "ssh" and "nodes" not in document:
-        document["nodes"] = max(1, len(ssh_targets(spec.load(document).hosts, limit)))
+    sources = document.get("hosts")
+    well_formed = isinstance(sources, list) and sources and all(isinstance(source, str) for source in sources)
+    if document.get("launcher") == "ssh" and "nodes" not in document and well_formed:  # else `load` says what is wrong
+        document["nodes"] = len(ssh_targets(tuple(sources or ()), limit))
     return spec.load(document, file or "the command line")
 
 

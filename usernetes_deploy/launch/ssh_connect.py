@@ -23,6 +23,7 @@ from usernetes_deploy.launch.ssh_config import Route, resolve
 from usernetes_deploy.launch.ssh_hostkeys import check_host_key, known_keys, preferred_key_types
 
 KEEPALIVE_SECONDS = 10
+IDLE_SECONDS = 5.0
 # Unanswered for so long, the kernel gives the connection up (instead of after a quarter of an hour).
 LOST_AFTER_SECONDS = 20
 
@@ -63,6 +64,8 @@ class Connection:
 
     def _drop(self) -> None:
         if self.transport is not None:
+            with contextlib.suppress(OSError, EOFError):  # wakes its thread, which close() waits for
+                self.transport.sock.shutdown(socket.SHUT_RDWR)
             self.transport.close()
             self.transport = None
         if self._proxy is not None:
@@ -130,6 +133,8 @@ class Connector:
         check_host_key(route, known, key, accept_new=self.accept_new, node=target.name)
         authenticate(transport, route, node=target.name)
         transport.set_keepalive(KEEPALIVE_SECONDS)
+        # paramiko's thread looks up ten times a second; a thousand of them at rest would keep half a core busy.
+        transport.sock.settimeout(IDLE_SECONDS)
 
     def _socket(
         self, target: Target, route: Route, hops: tuple[str, ...], deadline: float, behind: tuple[str, ...]
