@@ -10,9 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.hosts.meshed import Meshed, meshed, simple_pod
+from tests.hosts.meshed import Meshed, simple_pod
 
-__all__ = ["meshed"]
 pytestmark = pytest.mark.cluster
 # One TCP connection for the whole time: it has to survive. Prints the longest silence in seconds, and how much came.
 PROBE = """
