@@ -40,7 +40,7 @@ print(count)
 def echo(meshed: Meshed) -> str:
     """The address of a pod on host 1 that sends back what it gets."""
     where = {"nodeSelector": {"kubernetes.io/hostname": meshed.hosts.names[1]}}
-    command = "exec nc -lk -p 7000 -e cat"
+    command = "exec nc -ll -p 7000 -e cat"
     assert meshed.apply(simple_pod("echo", meshed.busybox(), command, **where)).returncode == 0
     return str(meshed.pod("echo")["status"]["podIP"])
 
@@ -60,7 +60,8 @@ def talking(meshed: Meshed, address: str, seconds: float) -> Iterator[Silence]:
         meshed.argv(0, *argv, address, str(seconds)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as probe:
         assert probe.stdout
-        assert probe.stdout.readline() == "connected\n"
+        if probe.stdout.readline() != "connected\n":
+            pytest.fail(f"no connection: {probe.communicate()[1]}")
         time.sleep(1)
         yield silence
         out, error = probe.communicate(timeout=seconds + 60)
