@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--bundle", help="folder of the bundle")
     parser.add_argument("--seconds", type=int, default=5, help="of each iperf3 run")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--services", type=int, default=200, help="how many Services kube-proxy is asked to carry")
     parser.add_argument("--backends", default="mesh,flannel")
     options = parser.parse_args()
     if not shutil.which("iperf3"):
@@ -85,10 +87,10 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
     name = f"bench-{backend}"
     flags = ["--bundle", options.bundle] if options.bundle else []
     call([*CLI, "up", "--cluster", name, "--hosts", options.hosts, "--set", f"network.backend={backend}", *flags])
+    state = ClusterState(roots(), name)
+    document = state.read()
+    launcher = launcher_from_state(document["launcher"], node_program())
     try:
-        state = ClusterState(roots(), name)
-        document = state.read()
-        launcher = launcher_from_state(document["launcher"], node_program())
         client, server = members_of(document)[1:3]
 
         def bare(member: Any) -> Run:
@@ -118,11 +120,72 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
             for place, (at_client, at_server, _, address) in places.items():
                 print(f"{backend}: {place} {number + 1}/{options.repeats}", file=sys.stderr, flush=True)
                 samples[place].append(measure(at_client, at_server, address, options.seconds))
-        launcher.close()
         medians = {place: median_of(values) for place, values in samples.items()}
-        return {"mtu": client.record["mtu"], "samples": samples, "medians": medians}
+        proxy = many_services(state, bare(client), options) if backend == "mesh" else {}
+        return {"mtu": client.record["mtu"], "samples": samples, "medians": medians, "kubeProxy": proxy}
     finally:
+        launcher.close()
         call([*CLI, "down", "--cluster", name])
+
+
+def many_services(state: ClusterState, at: Run, options: argparse.Namespace) -> dict[str, float]:
+    """What `--services` Services with ten endpoints each cost kube-proxy, on one node.
+
+    `sync_s` is its mean time for a change of one Service, `idle_cpu_percent` of one core over 20 s without a change.
+    """
+    api = state.api()
+    for number in range(options.services):
+        name = f"many-{number}"
+        metadata = {"name": name, "labels": {"kubernetes.io/service-name": name}}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}}
+        addresses = [f"10.244.{250 + number % 5}.{1 + (number * 10 + item) % 250}" for item in range(10)]
+        api.apply(service)
+        api.apply(
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": metadata,
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+                "ports": [{"port": 80, "protocol": "TCP"}],
+            }
+        )
+    time.sleep(10)
+    before = proxy_syncs(state)
+    for number in range(20):
+        api.apply(service_manifest(f"change-{number}"))
+        time.sleep(0.3)
+    time.sleep(3)
+    after = proxy_syncs(state)
+    api.close()
+    pid = at(["pgrep", "-u", str(os.getuid()), "-f", "kube-proxy"], 20).split()[0]
+    idle = [process_seconds(at, pid)]
+    time.sleep(20)
+    idle.append(process_seconds(at, pid))
+    return {
+        "services": options.services,
+        "endpoints": options.services * 10,
+        "sync_s": (after[0] - before[0]) / max(1.0, after[1] - before[1]),
+        "syncs": after[1] - before[1],
+        "idle_cpu_percent": (idle[1] - idle[0]) / 20 * 100,
+    }
+
+
+def proxy_syncs(state: ClusterState) -> tuple[float, float]:
+    """Seconds that kube-proxy of the first node has spent in syncs since it began, and how many they were."""
+    text = call([*CLI, "run", "--cluster", state.name, "--", "curl", "-sS", "http://127.0.0.1:10249/metrics"])
+    values = dict.fromkeys(("sum", "count"), 0.0)
+    for line in text.splitlines():
+        for part in values:
+            if line.startswith(f"kubeproxy_sync_proxy_rules_duration_seconds_{part}"):
+                values[part] += float(line.split()[-1])
+    return values["sum"], values["count"]
+
+
+def process_seconds(at: Run, pid: str) -> float:
+    """CPU time of a process in seconds."""
+    fields = at(["cat", f"/proc/{pid}/stat"], 20).rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def measure(at_client: Run, at_server: Run, address: str, seconds: int) -> dict[str, float]:
@@ -185,6 +248,8 @@ def show(results: Mapping[str, Any]) -> None:
         for place, values in result["medians"].items():
             cells = [f"{values[name]:.4g}".rjust(len(name)) for name in names]
             print("  ".join([place.ljust(8), *cells]), file=sys.stderr)
+        if result["kubeProxy"]:
+            print(f"kube-proxy: {result['kubeProxy']}", file=sys.stderr)
     for pair, values in ratios(results).items():
         print(f"{pair}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()), file=sys.stderr)
 

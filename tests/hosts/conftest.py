@@ -88,3 +88,6 @@ def virtual_hosts() -> Iterator[VirtualHosts]:
     hosts.call("up")
     yield hosts
     hosts.call("down")
+
+
+from tests.hosts.meshed import meshed  # noqa: E402, F401  it needs what stands above

@@ -27,6 +27,7 @@ from usernetes_deploy.errors import UsernetesError
 
 UP_SECONDS = 300  # a bound for a busy machine; what it really takes is the benchmarks' business
 SPEC = """
+launcher: ssh
 nodes: 2
 hosts: [HOSTS]
 durability: memory

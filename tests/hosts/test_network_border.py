@@ -7,9 +7,8 @@ import re
 
 import pytest
 
-from tests.hosts.meshed import Meshed, eventually, meshed, simple_pod
+from tests.hosts.meshed import Meshed, eventually, simple_pod
 
-__all__ = ["meshed"]
 pytestmark = pytest.mark.cluster
 WEB = "mkdir /www; echo here > /www/index.html; exec httpd -f -p 8080 -h /www"
 SCAN = """
@@ -41,9 +40,9 @@ def open_tcp_ports(meshed: Meshed, number: int) -> set[int]:
 
 
 def own_udp_ports(meshed: Meshed, number: int) -> set[int]:
-    """UDP sockets on the host's network that listen beyond loopback."""
-    lines = meshed.on(number, "ss", "-Hlun", user="root").stdout.splitlines()
-    addresses = [line.split()[3] for line in lines]
+    """UDP sockets on the host's network beyond loopback; those of the NAT belong to what pods send to the outside."""
+    lines = meshed.on(number, "ss", "-Hlunp", user="root").stdout.splitlines()
+    addresses = [line.split()[3] for line in lines if "slirp4netns" not in line]
     return {int(item.rpartition(":")[2]) for item in addresses if not item.startswith(("127.", "[::1]"))}
 
 

@@ -90,7 +90,7 @@ func (b *bind) ParseEndpoint(text string) (conn.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &endpoint{address}, nil
+	return newEndpoint(address), nil
 }
 
 // receiver returns the function that WireGuard calls for the next packets. With UDP_GRO one message is a run of packets of
@@ -115,7 +115,7 @@ func (b *bind) receiver(packets packetConn) conn.ReceiveFunc {
 		for i := range messages[:received] {
 			message := &messages[i]
 			if from := message.Addr.(*net.UDPAddr).AddrPort(); from != last.AddrPort {
-				last = &endpoint{from}
+				last = newEndpoint(from)
 			}
 			data := message.Buffers[0][:message.N]
 			step := segmentSize(message.OOB[:message.NN])
@@ -140,9 +140,11 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	if packets == nil {
 		return net.ErrClosed
 	}
-	destination := net.UDPAddrFromAddrPort(to.(*endpoint).AddrPort)
+	destination := to.(*endpoint).udp
+	batch := batches.Get().(*sendBatch)
+	defer batch.release()
 	if b.gso.Load() {
-		err := writeAll(packets, runs(bufs, destination))
+		err := writeAll(packets, batch.runs(bufs, destination))
 		switch {
 		case errors.Is(err, unix.EIO): // the interface cannot checksum what it would cut
 			b.gso.Store(false)
@@ -151,7 +153,7 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 			return err
 		}
 	}
-	return writeAll(packets, singles(bufs, destination))
+	return writeAll(packets, batch.singles(bufs, destination))
 }
 
 func writeAll(packets packetConn, messages []ipv4.Message) error {
@@ -163,34 +165,4 @@ func writeAll(packets packetConn, messages []ipv4.Message) error {
 		messages = messages[sent:]
 	}
 	return nil
-}
-
-func singles(bufs [][]byte, to net.Addr) []ipv4.Message {
-	messages := make([]ipv4.Message, len(bufs))
-	for i := range bufs {
-		messages[i] = ipv4.Message{Buffers: bufs[i : i+1], Addr: to}
-	}
-	return messages
-}
-
-// runs groups packets of equal size; the last of a run may be shorter.
-func runs(bufs [][]byte, to net.Addr) []ipv4.Message {
-	messages := make([]ipv4.Message, 0, 4)
-	for start := 0; start < len(bufs); {
-		size, total, end := len(bufs[start]), len(bufs[start]), start+1
-		for end < len(bufs) && end-start < maxSegments && len(bufs[end]) <= size && total+len(bufs[end]) <= maxDatagram {
-			total += len(bufs[end])
-			end++
-			if len(bufs[end-1]) < size {
-				break
-			}
-		}
-		message := ipv4.Message{Buffers: bufs[start:end], Addr: to}
-		if end-start > 1 {
-			message.OOB = segmentControl(uint16(size))
-		}
-		messages = append(messages, message)
-		start = end
-	}
-	return messages
 }

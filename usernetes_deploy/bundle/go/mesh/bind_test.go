@@ -5,15 +5,18 @@ import (
 	"net/netip"
 	"testing"
 
+	"golang.org/x/net/ipv4"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
 func packet(size int, fill byte) []byte { return bytes.Repeat([]byte{fill}, size) }
 
+func runsOf(bufs [][]byte) []ipv4.Message { return batches.Get().(*sendBatch).runs(bufs, nil) }
+
 func TestPacketsOfEqualSizeTravelAsOneRun(t *testing.T) {
 	bufs := [][]byte{packet(100, 1), packet(100, 2), packet(60, 3), packet(60, 4), packet(80, 5)}
 	var shape []int
-	for _, message := range runs(bufs, nil) {
+	for _, message := range runsOf(bufs) {
 		shape = append(shape, len(message.Buffers))
 		if (len(message.OOB) > 0) != (len(message.Buffers) > 1) {
 			t.Errorf("control message of %d for %d packets", len(message.OOB), len(message.Buffers))
@@ -29,10 +32,10 @@ func TestARunStaysWithinOneDatagramAndTheKernelsLimit(t *testing.T) {
 	for range 100 {
 		large, many = append(large, packet(9000, 0)), append(many, packet(10, 0))
 	}
-	if got := len(runs(large, nil)[0].Buffers); got != maxDatagram/9000 {
+	if got := len(runsOf(large)[0].Buffers); got != maxDatagram/9000 {
 		t.Errorf("got %d large packets in a run", got)
 	}
-	if got := len(runs(many, nil)[0].Buffers); got != maxSegments {
+	if got := len(runsOf(many)[0].Buffers); got != maxSegments {
 		t.Errorf("got %d small packets in a run", got)
 	}
 }

@@ -1,9 +1,19 @@
 package main
 
-import "net/netip"
+import (
+	"net"
+	"net/netip"
+)
 
 // endpoint is where a peer's packets go to or came from.
-type endpoint struct{ netip.AddrPort }
+type endpoint struct {
+	netip.AddrPort
+	udp *net.UDPAddr // the same, as sends want it
+}
+
+func newEndpoint(address netip.AddrPort) *endpoint {
+	return &endpoint{address, net.UDPAddrFromAddrPort(address)}
+}
 
 func (e *endpoint) ClearSrc()           {}
 func (e *endpoint) SrcToString() string { return "" }

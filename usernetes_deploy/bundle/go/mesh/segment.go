@@ -6,14 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// segmentControl is the control message that tells the kernel to cut a send into datagrams of size bytes.
-func segmentControl(size uint16) []byte {
-	control := make([]byte, unix.CmsgSpace(2))
+const controlSize = 24 // CMSG_SPACE of two bytes
+
+// putSegmentControl writes the control message that tells the kernel to cut a send into datagrams of size bytes.
+func putSegmentControl(control []byte, size uint16) []byte {
 	binary.NativeEndian.PutUint64(control[0:], uint64(unix.CmsgLen(2)))
 	binary.NativeEndian.PutUint32(control[8:], unix.SOL_UDP)
 	binary.NativeEndian.PutUint32(control[12:], unix.UDP_SEGMENT)
 	binary.NativeEndian.PutUint16(control[16:], size)
-	return control
+	return control[:controlSize]
 }
 
 // segmentSize is the size of the datagrams that the kernel joined into one receive; 0 when it joined none.

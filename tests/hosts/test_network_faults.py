@@ -1,0 +1,118 @@
+"""The mesh of a real cluster when things break: helpers are killed, cables pulled, packets dropped, ports flooded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.hosts.meshed import Meshed, simple_pod
+
+pytestmark = pytest.mark.cluster
+# One TCP connection for the whole time: it has to survive. Prints the longest silence in seconds, and how much came.
+PROBE = """
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 7000), 10); s.settimeout(30)
+print("connected", flush=True)
+ends, last, longest, count = time.time() + float(sys.argv[2]), time.time(), 0.0, 0
+while time.time() < ends:
+    s.sendall(b"x")
+    if s.recv(1) != b"x": sys.exit("the connection ended")
+    now = time.time(); longest = max(longest, now - last); last = now; count += 1
+    time.sleep(0.02)
+print(longest, count)
+"""
+FLOOD = """
+import os, socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((sys.argv[1], int(sys.argv[2])))
+ends, count = time.time() + 4, 0
+while time.time() < ends:
+    s.send(bytes([count % 5, 0, 0, 0]) + os.urandom(144)); count += 1
+print(count)
+"""
+
+
+@pytest.fixture(scope="module")
+def echo(meshed: Meshed) -> str:
+    """The address of a pod on host 1 that sends back what it gets."""
+    where = {"nodeSelector": {"kubernetes.io/hostname": meshed.hosts.names[1]}}
+    command = "exec nc -ll -p 7000 -e cat"
+    assert meshed.apply(simple_pod("echo", meshed.busybox(), command, **where)).returncode == 0
+    return str(meshed.pod("echo")["status"]["podIP"])
+
+
+class Silence:
+    """What a probe found: the longest silence in seconds."""
+
+    seconds = -1.0
+
+
+@contextmanager
+def talking(meshed: Meshed, address: str, seconds: float) -> Iterator[Silence]:
+    """Keep one connection from host 0 to `address` busy while the body breaks something."""
+    argv = [meshed.python, "-m", "usernetes_deploy.cli", "run", "--", "/usr/bin/python3", "-c", PROBE]
+    silence = Silence()
+    with subprocess.Popen(
+        meshed.argv(0, *argv, address, str(seconds)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as probe:
+        assert probe.stdout
+        if probe.stdout.readline() != "connected\n":
+            pytest.fail(f"no connection: {probe.communicate()[1]}")
+        time.sleep(1)
+        yield silence
+        out, error = probe.communicate(timeout=seconds + 60)
+    assert probe.returncode == 0, error
+    silence.seconds = float(out.split()[0])
+
+
+def helper_pid(meshed: Meshed, number: int) -> str:
+    """The mesh helper of a node, by its host's process table."""
+    directory = meshed.node_directory(number)
+    found = meshed.on(number, "pgrep", "-f", f"usernetes-mesh --netns {directory}/", user="root").stdout.split()
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_helper_killed_under_traffic_is_back_and_connections_survive(meshed: Meshed, echo: str) -> None:
+    with talking(meshed, echo, 8) as silence:
+        meshed.on(1, "kill", "-9", helper_pid(meshed, 1), user="root")
+    assert silence.seconds < 5
+    mesh = meshed.component(1, "mesh")
+    assert mesh["restarts"] >= 1
+    assert mesh["lastExit"] == "killed by SIGKILL"
+
+
+def test_a_cable_pulled_for_two_seconds_costs_seconds_not_connections(meshed: Meshed, echo: str) -> None:
+    with talking(meshed, echo, 12) as silence:
+        meshed.hosts.call("cut", meshed.hosts.names[1])
+        time.sleep(2)
+        meshed.hosts.call("mend", meshed.hosts.names[1])
+    assert 1.5 < silence.seconds < 10
+
+
+def test_dropped_packets_are_survived(meshed: Meshed, echo: str) -> None:
+    rules = "table inet drop { chain in { type filter hook input priority 0; meta l4proto udp drop; }; }"
+    with talking(meshed, echo, 12) as silence:
+        done = subprocess.run(
+            meshed.argv(1, "nft", "-f", "-", user="root"), input=rules, text=True, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        time.sleep(2)
+        meshed.on(1, "nft", "delete", "table", "inet", "drop", user="root")
+    assert 1.5 < silence.seconds < 10
+
+
+def test_a_flood_of_garbage_from_outside_does_not_cut_the_nodes_off(meshed: Meshed, echo: str) -> None:
+    status = json.loads(meshed.ok("status", "--json"))
+    port = status["nodes"][1]["network"]["endpoint"].rpartition(":")[2]
+    with talking(meshed, echo, 8) as silence:
+        flood = meshed.on(2, "/usr/bin/python3", "-c", FLOOD, meshed.address(1), port)
+    assert int(flood.stdout) > 10_000
+    assert silence.seconds < 3
+    after = json.loads(meshed.ok("status", "--json"))
+    peers = [peer["endpoint"] for node in after["nodes"] for peer in node["network"]["peers"]]
+    assert peers == [peer["endpoint"] for node in status["nodes"] for peer in node["network"]["peers"]]
