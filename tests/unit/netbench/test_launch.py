@@ -56,14 +56,19 @@ def test_the_agent_runs_on_the_node_it_is_told_with_a_clean_environment(tmp_path
     agent = write_agent(tmp_path / "agent.sh", SEATS)
     script = 'echo "$NETBENCH_NODE $WHERE ${SECRET:-clean}" \'it is\' "$((1 + 1))"'
     done = subprocess.run(
-        [agent, "-x", "b", script], capture_output=True, text=True, check=True, env={"SECRET": "x", "PATH": "/usr/bin:/bin"}
+        [agent, "-x", "b", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"SECRET": "x", "PATH": "/usr/bin:/bin"},
     )
     # `env -i` comes after what the place puts in front, so nothing of it is inherited
     assert done.stdout == "b  clean it is 2\n"
 
 
 def test_an_agent_asked_for_a_node_it_does_not_know_says_so(tmp_path: Path) -> None:
-    done = subprocess.run([write_agent(tmp_path / "agent.sh", SEATS), "c", "true"], capture_output=True, text=True)
+    agent = write_agent(tmp_path / "agent.sh", SEATS)
+    done = subprocess.run([agent, "c", "true"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no node c" in done.stderr
 
@@ -74,9 +79,11 @@ def test_ssh_gets_one_string_that_its_far_shell_reads(tmp_path: Path) -> None:
     fake.chmod(0o755)
     seat = Seat("c", "10.0.0.3", (str(fake), "c"), joined=True)
     agent = write_agent(tmp_path / "agent.sh", [seat])
-    done = subprocess.run([agent, "c", '"/bin/echo" "$NETBENCH_NODE" \'a b\''], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [agent, "c", '"/bin/echo" "$NETBENCH_NODE" \'a b\''], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "c a b\n"
-    done = subprocess.run(seat.argv("echo \"it's\" $((1 + 1))"), capture_output=True, text=True, check=True)
+    done = subprocess.run(seat.argv('echo "it\'s" $((1 + 1))'), capture_output=True, text=True, check=True)
     assert done.stdout == "it's 2\n"
 
 

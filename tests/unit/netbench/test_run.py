@@ -134,7 +134,7 @@ def test_a_record_edited_by_hand_is_named_with_its_path_and_the_others_go_on(pre
 
 def test_a_folder_of_another_plan_is_refused_with_the_difference(prefix: Path, tmp_path: Path) -> None:
     campaign(small_plan(prefix), tmp_path / "out")
-    with pytest.raises(UsageError, match="first difference: '\"repeats\": 2"):
+    with pytest.raises(UsageError, match='first difference: \'"repeats": 2'):
         run_plan(small_plan(prefix, repeats=3), tmp_path / "out", say=lambda _: None)
 
 
@@ -147,7 +147,7 @@ def test_two_campaigns_do_not_share_a_folder(prefix: Path, tmp_path: Path) -> No
 
 
 def test_an_interrupted_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
-    install(tmp_path / "mpi", f'[ -e {tmp_path}/go ] || {{ touch {tmp_path}/here; sleep 60; }}')
+    install(tmp_path / "mpi", f"[ -e {tmp_path}/go ] || {{ touch {tmp_path}/here; sleep 60; }}")
     plan_file = tmp_path / "plan.yaml"
     plan_file.write_text(
         "apiVersion: usernetes.dev/v1alpha1\nkind: Benchmark\ncases: [osu_barrier]\nplaces: [bare-metal]\nrepeats: 2\n"
@@ -199,14 +199,14 @@ def test_messages_that_did_not_use_the_network_are_refused_where_tcp_was_asked_f
     prefix: Path, tmp_path: Path
 ) -> None:
     plan = small_plan(prefix, mpi={"transport": "tcp"}, repeats=1,
-                      cases=[{"case": "osu_barrier", "parameters": {"iterations": "1000000000"}}])  # fmt: skip
+                      cases=[{"case": "osu_barrier", "parameters": {"iterations": "1000000000000"}}])  # fmt: skip
     _, records, _ = campaign(plan, tmp_path / "out")
     assert records[0].transport == "shm"
     assert "held to TCP" in records[0].sanity.reason
 
 
-def pod_plan(prefix: Path, program: Path, **fields: Any) -> Plan:
-    cluster = {"kubectl": [str(program)], **fields.pop("cluster", {})}
+def pod_plan(prefix: Path, program: list[str], **fields: Any) -> Plan:
+    cluster = {"kubectl": program, **fields.pop("cluster", {})}
     return small_plan(prefix, places=["bare-metal-beside", "pod-native"], cluster=cluster, **fields)
 
 
@@ -261,19 +261,19 @@ def test_a_cluster_is_brought_up_and_down_between_blocks(prefix: Path, tmp_path:
         "down": ["sh", "-c", f"echo down {{network}} >> {log}"],
         "settle": 0,
     }
-    plan = small_plan(prefix, places=["bare-metal", "pod-native"], cluster={**cluster, "kubectl": [str(program)]})
+    plan = small_plan(prefix, places=["bare-metal", "pod-native"], cluster={**cluster, "kubectl": program})
     outcome, records, _ = campaign(plan, tmp_path / "out")
     assert outcome.exit_code == 0
     states = log.read_text().splitlines()
     assert states.count("up mesh") == 1 + (records[0].place == "pod-native")
     assert states[-1] == "down mesh"
     places = [record.place for record in records]
-    assert places in (["bare-metal", *["pod-native"] * 2, "bare-metal"], ["pod-native", *["bare-metal"] * 2, "pod-native"])
+    assert places[0] == places[3] != places[1] == places[2]
 
 
 def test_a_cluster_that_does_not_come_up_is_quoted(prefix: Path, tmp_path: Path) -> None:
     program, _ = kubectl(tmp_path)
-    cluster = {"up": ["sh", "-c", "echo no subordinate ids >&2; exit 3"], "down": ["true"], "kubectl": [str(program)]}
+    cluster = {"up": ["sh", "-c", "echo no subordinate ids >&2; exit 3"], "down": ["true"], "kubectl": program}
     plan = small_plan(prefix, places=["bare-metal", "pod-native"], cluster=cluster)
     outcome, records, _ = campaign(plan, tmp_path / "out")
     assert outcome.exit_code == 1

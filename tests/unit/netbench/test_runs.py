@@ -44,7 +44,7 @@ def test_neighbouring_blocks_meet_in_the_same_state_so_that_drift_favours_none()
     runs, _ = runs_of(campaign())  # type: ignore[arg-type]
     for repeat in range(1, 4):
         last = [run.state for run in runs if run.repeat == repeat][-1]
-        first = [run.state for run in runs if run.repeat == repeat + 1][0]
+        first = next(run.state for run in runs if run.repeat == repeat + 1)
         assert last == first
 
 
@@ -67,6 +67,12 @@ def test_what_cannot_be_run_is_said() -> None:
     runs, left_out = runs_of(plan(cases=["osu_latency"], nodes=[2, 3], hosts=[]))
     assert left_out == ["osu_latency on 3 nodes with 3 ranks: osu_latency takes exactly 2 ranks"]
     assert {run.node_count for run in runs} == {2}
+
+
+def test_a_state_may_be_kept_for_several_repeats() -> None:
+    runs, _ = runs_of(campaign(repeats=6, repeatsPerVisit=3))  # type: ignore[arg-type]
+    assert len([k for k, _ in itertools.groupby(run.state for run in runs)]) == 2 * 3 - 1
+    assert Counter(run.repeat for run in runs) == dict.fromkeys(range(7), 2 * 5 + 3)
 
 
 def test_the_estimate_counts_changes_of_the_cluster_and_known_times() -> None:
