@@ -54,6 +54,7 @@ VERBS = (
     running.quick,
     running.plan,
     running.run,
+    running.job,
     data.report,
     data.compare,
     data.import_,
@@ -108,7 +109,7 @@ def named(argv: Sequence[str]) -> list[str]:
     ['netbench', 'run', '--plan', 'campaign.yaml', '--out', 'results']
     """
     words = list(argv)
-    if len(words) > 2 and words[1] in ("plan", "run") and not words[2].startswith("-"):
+    if len(words) > 2 and words[1] in ("plan", "run", "job") and not words[2].startswith("-"):
         words.insert(2, "--plan")
     return words
 

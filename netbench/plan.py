@@ -103,6 +103,11 @@ class Plan:
     ranks_per_node: tuple[int, ...] = about("ranks on each node", default=(1,))
     repeats: int = about("runs of each cell at each place", default=20, minimum=1)
     warmups: int = about("runs before them that are kept but not judged", default=1, minimum=0)
+    repeats_per_visit: int = about(
+        "repeats in one state of the cluster before it is changed; 1: places take turns in every repeat",
+        default=1,
+        minimum=1,
+    )
     seed: int = about("of the shuffle", default=1)
     time_limit: float = about("seconds for one run", default=300.0, minimum=1)
     launcher: Literal["local", "ssh", "flux"] = about("how hosts without `run` are reached", default="local")

@@ -1,6 +1,6 @@
-"""A first look on one machine in less than three minutes: a small plan, a cluster of its own, and a report.
+"""Plans that need no file: a first look on one machine in less than three minutes, and the usual one in a job.
 
-It shows that everything works and roughly what pods cost; it is too short and too local to decide anything close.
+The first look shows that everything works and roughly what pods cost; it is too short to decide anything close.
 """
 
 from __future__ import annotations
@@ -33,12 +33,36 @@ def quick_plan(repeats: int = 6) -> Plan:
             "places": ["bare-metal", "pod-native"],
             "nodes": [2],
             "repeats": repeats,
+            "repeatsPerVisit": 3,
             "warmups": 1,
             "timeLimit": 30,
             "cases": [dict(case) for case in CASES],
             "cluster": {"managed": True, "name": "netbench-quick", "settings": [f"nodes={NODES}"], "settle": 1},
         },
         "the quick plan",
+    )
+
+
+def job_plan() -> Plan:
+    """The usual comparison on the first two hosts of a Flux job, 20 runs of each case at each place."""
+    return plan_from(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "Benchmark",
+            "name": "flux-job",
+            "launcher": "flux",
+            "places": ["bare-metal", "bare-metal-beside", "pod-native", "pod-mesh"],
+            "cases": [
+                {"case": "osu_latency", "parameters": {"sizes": "8:65536"}},
+                {"case": "osu_bw", "parameters": {"sizes": "8192:1048576", "iterations": 100, "warmup": 10}},
+                {"case": "osu_allreduce", "parameters": {"sizes": "8:65536"}},
+                {"case": "osu_barrier", "parameters": {"iterations": 5000}},
+                "lammps_lj",
+                {"case": "noise", "places": ["bare-metal", "bare-metal-beside"]},
+            ],
+            "cluster": {"managed": True, "name": "netbench", "settings": ["launcher=flux"]},
+        },
+        "the job's plan",
     )
 
 

@@ -193,7 +193,7 @@ def _blank(run: Run, context: Context) -> Record:
         sanity=Sanity(ok=False, reason="was not run"),
         warmup=run.warmup,
         order=run.order,
-        interleaved=True,
+        interleaved=context.plan.repeats_per_visit == 1,
         seed=context.plan.seed,
         versions=dict(context.versions),
         start=_now(),

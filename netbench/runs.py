@@ -2,7 +2,7 @@
 
 Every repeat is a block that holds each cell once at each place. Within a block the places that share a state of the
 cluster (none, mesh, flannel) run together, shuffled; the states come in an order that is reversed from block to block,
-so that a drifting machine favours no place.
+so that a drifting machine favours no place. With `repeats_per_visit` a state is kept for several repeats.
 """
 
 from __future__ import annotations
@@ -52,17 +52,28 @@ def runs_of(plan: Plan) -> tuple[list[Run], list[str]]:
     dice = random.Random(plan.seed)  # noqa: S311 - a shuffle that can be repeated, no secret
     dice.shuffle(states)
     runs: list[Run] = []
-    for turn in range(plan.warmups + plan.repeats):
-        repeat = turn - plan.warmups + 1
-        warmup = turn < plan.warmups
-        order = sorted(states, key=lambda s: s != "none") if warmup else states
-        for state in order:
+    for turns in _visits(plan):
+        # energies are compared with bare metal's, so its warm-up comes first of all
+        order = sorted(states, key=lambda s: s != "none") if turns[0] < 1 else states
+        for state, repeat in itertools.product(order, turns):
             jobs = [(cell, place) for cell in cells for place in cell[4] if STATES[place] == state]
             dice.shuffle(jobs)
             for (number, case, node_count, ranks, _, parameters, limit), place in jobs:
-                runs.append(Run(len(runs), case, place, node_count, ranks, repeat, parameters, limit, warmup, number))
+                runs.append(
+                    Run(len(runs), case, place, node_count, ranks, repeat, parameters, limit, repeat < 1, number)
+                )
         states = list(reversed(order))
     return runs, left_out
+
+
+def _visits(plan: Plan) -> list[range]:
+    """The repeats that are made before the cluster's state is changed; 0 and less are warm-ups."""
+    step = plan.repeats_per_visit
+    starts = range(1, plan.repeats + 1, step)
+    visits = [range(start, min(start + step, plan.repeats + 1)) for start in starts]
+    if step > 1:
+        return [range(1 - plan.warmups, visits[0].stop), *visits[1:]]
+    return [*(range(turn, turn + 1) for turn in range(1 - plan.warmups, 1)), *visits]
 
 
 def estimate(runs: Sequence[Run], known: Mapping[tuple[str, int], float] | None = None) -> float:

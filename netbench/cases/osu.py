@@ -17,6 +17,7 @@ from netbench.importer_format import LineError, Table, known_format, parse
 from usernetes_deploy.errors import UsageError
 
 WIRE_OVERHEAD = 40
+LARGE = 8192
 SIZES = {"sizes": "8:1048576", "iterations": "1000", "warmup": "100"}
 
 
@@ -110,11 +111,12 @@ class OsuCase(NoPair):
         if setup.node_count < 2:
             return 0
         least, most = size_range(setup.parameters.get("sizes", "1:1"))
-        rounds = int(setup.parameters["iterations"])
+        # osu_mbw_mr of old releases has no -i; it runs 100 rounds, 20 of large messages
+        rounds = 100 if self.own == "mbw_mr" else int(setup.parameters["iterations"])
         sizes = [least << i for i in range(int(math.log2(most / max(least, 1))) + 1)] if least else [1]
-        # headers count where every message waits for the one before; releases without -i run 100 (large: 20) rounds
+        # headers count where every message waits for the one before
         overhead = WIRE_OVERHEAD if self.messages == 1 else 0
-        counted = (min(rounds, 20 if size > 8192 else 100) * (size + overhead) for size in sizes)
+        counted = ((rounds // 10 if size > LARGE else rounds) * (size + overhead) for size in sizes)
         return self.messages * sum(counted)
 
     def _check(self, table: Table, least: int, most: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +116,27 @@ def quick(_: Context, out: str = "netbench-quick", seconds: int = 130, json: boo
     print_outcome(outcome, Path(out), as_json=json, report=report)
     if outcome.failed or outcome.interrupted:
         raise Exit(code=1)
+
+
+@task(
+    help={
+        "plan": "a plan file (YAML); without it, the usual comparison on all hosts of the job",
+        "out": "the campaign's folder (default: netbench-JOBID)",
+        "json": "print the outcome as JSON",
+    }
+)
+def job(_: Context, plan: str = "", out: str = "", json: bool = False) -> None:
+    """Inside a Flux job: bring up the cluster, run a plan on the job's hosts, write the report."""
+    from netbench.quick import job_plan
+    from netbench.report import write_report
+
+    job_id = os.environ.get("FLUX_JOB_ID") or os.environ.get("FLUX_ENCLOSING_ID", "")
+    folder = Path(out or f"netbench-{job_id or 'job'}")
+    outcome = run_plan(load_plan(Path(plan)) if plan else job_plan(), folder, say=say)
+    report = write_report(folder / "runs", folder).html
+    print_outcome(outcome, folder, as_json=json, report=report)
+    if outcome.exit_code:
+        raise Exit(code=outcome.exit_code)
 
 
 @task(help={"json": "print as JSON", "prefix": HELP["prefix"]}, iterable=["prefix"])

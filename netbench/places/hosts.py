@@ -6,11 +6,13 @@ They differ in nothing but the state of the cluster, which `netbench.places.clus
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from netbench.launch import Seat
 from netbench.plan import HostPlan, Plan
+from usernetes_deploy.errors import CommandFailed, UsernetesError
 
 
 class HostPlace:
@@ -38,10 +40,43 @@ class HostPlace:
 def host_seats(plan: Plan) -> list[Seat]:
     """How each host of the plan is reached; without hosts, this machine is as many nodes as the plan wants,
     named as those of a cluster that was brought up here."""
+    if not plan.hosts and plan.launcher == "flux":
+        return flux_seats()
     if not plan.hosts:
         address = own_address()
         return [Seat(f"node{i}", address) for i in range(max(plan.nodes))]
     return [_seat(host, i, plan.launcher) for i, host in enumerate(plan.hosts)]
+
+
+def flux_seats() -> list[Seat]:
+    """The brokers of the Flux instance we are in, by their own names and addresses. Raises `UsernetesError`."""
+    try:
+        size = int(_answer(["flux", "getattr", "size"]))
+    except ValueError as error:
+        raise UsernetesError("flux getattr size gave no number", remedy="run inside a Flux job") from error
+    seats = []
+    for rank in range(size):
+        run = ("flux", "exec", "--noinput", "-r", str(rank))
+        words = _answer([*run, "sh", "-c", _NAME_AND_ADDRESS]).split()
+        if len(words) != 2:
+            raise UsernetesError(f"Flux rank {rank} has no address", remedy="name the hosts in the plan")
+        seats.append(Seat(words[0], words[1], run))
+    return seats
+
+
+# The address that faces other hosts: of the default route, else the first that is not local.
+_NAME_AND_ADDRESS = r"""uname -n; { ip -o route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([^ ]*\).*/\1/p'
+ip -o addr show scope global | sed -n 's/.* inet \([^\/]*\).*/\1/p'; } | head -n 1"""
+
+
+def _answer(argv: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsernetesError(f"{argv[0]} gave no answer: {error}", remedy="run inside a Flux job") from error
+    if done.returncode:
+        raise CommandFailed(argv, done.returncode, done.stderr, remedy="run inside a Flux job")
+    return done.stdout
 
 
 def own_address(towards: str = "192.0.2.1") -> str:
