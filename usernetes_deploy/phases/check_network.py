@@ -13,13 +13,14 @@ NAMESPACE = "kube-system"
 NAME = "usernetes-probe"
 LABELS = {"usernetes.dev/probe": "network"}
 # Each pod serves a page; it is ready when the DNS names all pods and the next one in the ring has answered.
-# (timeout, not wget -T: that option ends some builds of busybox with SIGSEGV.)
+# (The list is there three times, for sed looks for the end of a range only from its second line on.
+# timeout, not wget -T: that option ends some builds of busybox with SIGSEGV.)
 SCRIPT = f"""
 echo ok > /tmp/index.html; httpd -p 8080 -h /tmp
 while :; do
   all=$(nslookup {NAME}.{NAMESPACE}.svc.$DOMAIN. 2>/dev/null | sed -n 's/^Address: *\\([0-9.]*\\)$/\\1/p' | sort -u)
   if [ "$(echo "$all" | wc -l)" -ge "$MEMBERS" ]; then
-    next=$( (echo "$all"; echo "$all") | sed "1,/^$IP\\$/d" | head -n 1)
+    next=$( (echo "$all"; echo "$all"; echo "$all") | sed "1,/^$IP\\$/d" | head -n 1)
     timeout 2 wget -q -O - "http://$next:8080/" >/dev/null 2>&1 && touch /tmp/ready && exec sleep 3600
   fi
   usleep 100000
