@@ -41,7 +41,12 @@ def up(context: BringUp) -> Path:
     with context.state.locked():
         if context.state.exists():
             context.state.create()  # says what is there, and how to get rid of it
-        run(UP, context, context.report)
+        try:
+            run(UP, context, context.report)
+        finally:
+            if context.report.log:
+                context.report.log.close()
+                context.report.log = None
     return context.state.kubeconfig
 
 

@@ -37,6 +37,7 @@ Results go to stdout, progress to stderr. Examples:
   usernetes down
 """
 INTERRUPTED = 130
+HELP = ("--help", "-h")
 GROUPS = tuple(COLLECTION.collections)
 
 
@@ -60,7 +61,7 @@ class Usernetes(Program):
         with contextlib.redirect_stdout(io.StringIO()) as page:
             self.list_tasks()
         print(
-            re.sub(rf"(?m)^  ({'|'.join(GROUPS)})\\.", r"  \1 ", page.getvalue()).replace("Subcommands:", "Verbs:"),
+            re.sub(rf"(?m)^  ({'|'.join(GROUPS)})\.", r"  \1 ", page.getvalue()).replace("Subcommands:", "Verbs:"),
             end="",
         )
         print(OPTIONS.strip("\n"))
@@ -92,6 +93,7 @@ def run(argv: list[str]) -> int:
     program = Usernetes(version=__version__, name="usernetes", binary="usernetes", namespace=COLLECTION)
     try:
         ours, words = pass_on(argv)
+        ours = help_first(ours)
         program.carry_out(ours, words)
     except ParseError as error:
         print(explain(str(error), COLLECTION), file=sys.stderr)
@@ -138,11 +140,23 @@ def pass_on(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         word = words[place]
         if word in valued:
             place += 2
-        elif word in flags or word.partition("=")[0] in valued:
+        elif word in flags or word in HELP or word.partition("=")[0] in valued:
             place += 1
         else:
             return words[:place], words[place:]
     return words[:place], words[place + 1 :]
+
+
+def help_first(argv: Sequence[str]) -> list[str]:
+    """``VERB --help`` as invoke takes it with any verb: ``--help VERB``.
+
+    >>> help_first(["usernetes", "images.load", "--help"])
+    ['usernetes', '--help', 'images.load']
+    """
+    words = list(argv)
+    if len(words) > 2 and not words[1].startswith("-") and any(word in HELP for word in words[2:]):
+        return [words[0], HELP[0], words[1]]
+    return words
 
 
 def explain(problem: str, collection: Collection) -> str:

@@ -293,10 +293,15 @@ def end_account(account: Account) -> None:
     shutil.rmtree(account.base, ignore_errors=True)
 
 
+def users() -> list[str]:
+    """The names of the two accounts; USERNETES_TEST_USERS="a b" keeps two runs on one machine apart."""
+    return os.environ.get("USERNETES_TEST_USERS", "hpcct hpcct2").split()
+
+
 @pytest.fixture(scope="session")
 def account() -> Iterator[Account]:
     """The user that most clusters belong to."""
-    made = make_account("hpcct")
+    made = make_account(users()[0])
     yield made
     end_account(made)
 
@@ -304,7 +309,7 @@ def account() -> Iterator[Account]:
 @pytest.fixture(scope="session")
 def stranger() -> Iterator[Account]:
     """Another user of the same machine."""
-    made = make_account("hpcct2")
+    made = make_account(users()[1])
     yield made
     end_account(made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def test_what_a_killed_up_leaves_is_cleaned_by_down_and_up_works_again(stranger:
     done = up_cut_short(stranger, title, signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL, done.stderr
     if TITLES.index(title) > TITLES.index("record the cluster"):
-        assert stranger.usernetes("status", "--cluster", NAME).returncode == 1  # half made, and it can be asked
+        half_made = json.loads(stranger.usernetes("status", "--cluster", NAME, "--json").stdout)
+        assert half_made["phase"] in ("starting", "running")
         again = stranger.usernetes("up", "--cluster", NAME)
         assert again.returncode == 2
         assert f"usernetes down --cluster {NAME}" in again.stderr

@@ -141,7 +141,7 @@ def restart_and_see(cluster: Cluster, what: str, index: int) -> None:
     wait_for(lambda: healthy(cluster), "the cluster is well again", 120)
     after = node(cluster, index)
     assert after["restarts"] == before + 1
-    assert after["lastExit"] and (after["lastExit"] == "killed by SIGKILL" or after["lastExit"].startswith("exit code"))
+    assert after["lastExit"].startswith({"rootlesskit": "killed by SIGKILL", "supervisor": "exit code"}.get(what, what))
     done = cluster.usernetes("kubectl", "get", "--raw", f"/api/v1/nodes/{after['name']}/proxy/healthz")
     assert done.stdout == "ok", done.stderr
 

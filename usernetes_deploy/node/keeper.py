@@ -228,6 +228,7 @@ def wait_for_end(pid: int, parent: int) -> bool:
     else:
         try:
             select.select(descriptors, [], [])
+            select.select(descriptors[1:], [], [], 1)  # it may have ended because its parent is about to
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

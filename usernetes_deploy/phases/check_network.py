@@ -13,7 +13,8 @@ NAMESPACE = "kube-system"
 NAME = "usernetes-probe"
 LABELS = {"usernetes.dev/probe": "network"}
 # Each pod serves a page; it is ready when the DNS names all pods and the next one in the ring has answered.
-# (timeout, not wget -T: that option ends some builds of busybox with SIGSEGV.)
+# (The list is there three times, for sed looks for the end of a range only from its second line on.
+# timeout, not wget -T: that option ends some builds of busybox with SIGSEGV.)
 SCRIPT = f"""
 echo ok > /tmp/index.html; httpd -p 8080 -h /tmp
 while :; do

@@ -1,0 +1,62 @@
+"""A whole `up` over simulated hosts: recorded preflight answers, a small bundle, and nothing that really runs."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.unit.bundle.conftest import FILES, write_bundle
+from usernetes_deploy import spec
+from usernetes_deploy.bundle import locate, stage
+from usernetes_deploy.context import BringUp
+from usernetes_deploy.launch.base import Completed, Host
+from usernetes_deploy.launch.fake import Behaviour, FakeLauncher
+from usernetes_deploy.phase import Report
+from usernetes_deploy.state import ClusterState
+
+RECORDED = Path(__file__).parents[2] / "data" / "facts"
+
+
+def answers(case: str) -> str:
+    """What a host of this recorded case answers."""
+    return (RECORDED / case / "answer.txt").read_text()
+
+
+def preflight(recorded: Mapping[str, str]) -> object:
+    """Answers the preflight script with recorded answers (by host; "" for the others), all ports free."""
+
+    def answer(host: Host, argv: Sequence[str], stdin: bytes) -> Completed:
+        text = recorded.get(host.name, recorded[""])
+        asked = re.findall(r"(?:udp|tcp)/\d+", stdin.decode())
+        free = "".join(f"{port}=free\n" for port in dict.fromkeys(asked))
+        text = re.sub(r"(?m)^(@usernetes \d+ ports)$", lambda match: match[1] + "\n" + free.rstrip(), text)
+        # Recorded hosts are one machine: give each its own address, and today's clock.
+        text = text.replace("192.0.2.13", f"192.0.2.{20 + int(host.where)}")
+        return Completed(argv, 0, text, "")
+
+    return answer
+
+
+def make(
+    tmp_path: Path,
+    nodes: int = 3,
+    *,
+    recorded: Mapping[str, str] | None = None,
+    behaviours: Mapping[str, Behaviour] | None = None,
+    **fields: object,
+) -> BringUp:
+    """An `up` of `nodes` simulated hosts, as the recorded Debian unless `recorded` says otherwise."""
+    files = {**FILES, "images/busybox.tar": b"busybox"}
+    root = write_bundle(tmp_path / "bundle", files)
+    component = {"name": "kubernetes", "version": "v1.36.3", "module": "k8s.io/kubernetes", "licence": "Apache-2.0"}
+    images = {f"localhost/usernetes/{name}:1": f"images/{name}.tar" for name in ("pause", "busybox")}
+    (root / "manifest.json").unlink()
+    stage.write_manifest(root, stage.describe(root, components=[component], images=images))
+    wanted = spec.load({"nodes": nodes, "name": "demo", "waitSeconds": 1, **fields})
+    table = {"": answers("debian-12-ready"), **(recorded or {})}
+    launcher = FakeLauncher(nodes, behaviours=behaviours, answers={"sh": preflight(table)})  # type: ignore[dict-item]
+    return BringUp(
+        wanted, launcher, ClusterState(tmp_path / "state", "demo"), locate(root, None), Report(io.StringIO())
+    )

@@ -1,0 +1,172 @@
+"""The command line: exit codes, help, suggestions, and words that belong to another program."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from usernetes_deploy import cli
+from usernetes_deploy.commands import COLLECTION, cluster
+from usernetes_deploy.errors import HostNotFit, NodeFailures, TimedOut
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nobody's clusters and no bundle."""
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "USERNETES_CLUSTER", "USERNETES_BUNDLE_CACHE", "FLUX_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def usernetes(*words: str) -> int:
+    return cli.run(["usernetes", *words])
+
+
+def test_the_help_names_every_verb_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert usernetes("--help") == 0
+    page = capsys.readouterr().out
+    for verb in ("up", "down", "status", "list", "kubeconfig", "kubectl", "logs", "check", "spec", "version"):
+        assert f"\n  {verb}   " in page
+    assert "bundle build" in page
+    assert "images load" in page
+    assert "4 timed out" in page
+
+
+@pytest.mark.parametrize("verb", sorted(COLLECTION.task_names))
+def test_every_verb_has_a_page_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert usernetes(*verb.split("."), "--help") == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"Usage: usernetes {verb.replace('.', ' ')}")
+    assert "Example" in page or verb == "version"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["statsu"], "'statsu' is not a verb of usernetes; did you mean status?"),
+        (["kubctl"], "did you mean kubectl?"),
+        (["xyzzy"], "'xyzzy' is not a verb of usernetes\n"),
+        (["status", "--jsno"], "no verb here takes the flag --jsno; did you mean --json?"),
+        (["up", "--nodes"], "needed value"),
+        (["up", "--nodes", "three"], "--nodes: expected a whole number, got 'three'"),
+        (["up", "--nodes", "0"], "nodes: expected a whole number from 1 to 4096, got 0"),
+        (["up", "--nodes=-1"], "got -1"),
+        (["up", "--cluster", "No"], "name: expected lower-case letters"),
+        (["up", "--set", "mtu"], "expected FIELD=VALUE"),
+        (["up", "--set", "network.mtuu=3"], "network.mtuu: unknown field"),
+        (["up", "--file", "/no/such.yaml"], "No such file"),
+        (["up", "--time", "2h"], "--time and --queue are for --launcher flux"),
+        (["status"], "there is no cluster"),
+        (["kubectl", "get", "nodes"], "there is no cluster"),
+        (["images", "load", "/no/such.tar"], "is not a file"),
+        (["status", "--watch=-1"], "expected seconds > 0"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_with_a_word_and_changes_nothing(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    assert usernetes(*words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert "Traceback" not in err
+    assert not (home / ".local").exists()
+
+
+def test_a_missing_bundle_says_how_to_make_one(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    assert usernetes("up") == 1
+    assert "usernetes bundle build" in capsys.readouterr().err
+    assert not (home / ".local").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NodeFailures({"a": HostNotFit([("no tun", "")]), "b": OSError("x")}), 3),
+        (TimedOut("not Ready"), 4),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 1),
+    ],
+)
+def test_each_kind_of_failure_has_its_exit_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cluster.spec, "describe", fail)
+    if isinstance(error, BrokenPipeError):  # stdout is closed for good then: not that of the tests
+        monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+    assert usernetes("spec") == code
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_term_ends_a_verb_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cluster.spec, "describe", lambda: signal.raise_signal(signal.SIGTERM))
+    assert usernetes("spec") == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_results_go_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert usernetes("list", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == []
+    assert err == ""
+    assert usernetes("version", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["bundle"] is None
+
+
+def test_down_of_what_is_not_there_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert usernetes("down", "--cluster", "gone") == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "ours", "theirs"),
+    [
+        (["kubectl", "get", "nodes"], ["kubectl"], ["get", "nodes"]),
+        (["kubectl", "--cluster", "a", "get", "-o", "wide"], ["kubectl", "--cluster", "a"], ["get", "-o", "wide"]),
+        (["kubectl", "--cluster=a", "get", "--cluster", "b"], ["kubectl", "--cluster=a"], ["get", "--cluster", "b"]),
+        (["kubectl", "-c", "a", "--", "--help"], ["kubectl", "-c", "a"], ["--help"]),
+        (["kubectl", "-n", "x", "get", "pods"], ["kubectl"], ["-n", "x", "get", "pods"]),
+        (["kubectl", "exec", "p", "--", "ls", "-l"], ["kubectl"], ["exec", "p", "--", "ls", "-l"]),
+        (["bundle", "build"], ["bundle.build"], []),
+        (["images", "load", "kubectl"], ["images.load", "kubectl"], []),
+        (["status", "--json"], ["status", "--json"], []),
+        ([], [], []),
+    ],
+)
+def test_words_of_another_program_are_handed_on_as_they_are(
+    words: list[str], ours: list[str], theirs: list[str]
+) -> None:
+    assert cli.pass_on(["usernetes", *words]) == (["usernetes", *ours], theirs)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert usernetes("--print-completion-script", shell) == 0
+    script = capsys.readouterr().out
+    assert "usernetes" in script
+    if shell == "bash":
+        done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_completion_offers_the_verbs(home: Path) -> None:
+    argv = [sys.executable, "-m", "usernetes_deploy.cli", "--complete", "--", "usernetes sta"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"HOME": str(home)}, cwd=Path.cwd())
+    assert "status" in done.stdout.split()
+
+
+def test_the_spec_that_is_printed_is_taken_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert usernetes("spec") == 0
+    (home / "c.yaml").write_text(capsys.readouterr().out)
+    loaded = cluster.spec_from(str(home / "c.yaml"), "demo", {"nodes": 3}, ["network.mtu=1400", "metrics=true"])
+    assert (loaded.name, loaded.nodes, loaded.network.mtu, loaded.metrics) == ("demo", 3, 1400, True)
