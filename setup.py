@@ -1,4 +1,4 @@
-"""Puts the playbooks and job scripts beside the package, under share/usernetes-deploy; the rest is in pyproject.toml."""
+"""Puts playbooks and job scripts beside the package, under share/usernetes-deploy; the rest is in pyproject.toml."""
 
 from __future__ import annotations
 
