@@ -74,7 +74,7 @@ def enlarged(
     count = nodes or 1
     if state["launcher"] == "flux":
         launcher = FluxLauncher.from_state(state, program)
-        spare = list(launcher.spare_hosts())
+        spare = [*launcher.spare_hosts(), *(launcher.held_hosts(state["job"]) if state.get("job") else ())]
         if len(spare) < count:
             raise UsageError(
                 f"{count} nodes were asked for, the Flux instance has {len(spare)} that are free",

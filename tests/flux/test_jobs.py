@@ -226,20 +226,31 @@ def test_a_bundle_on_one_host_alone_travels_to_the_others(clusters: Clusters) ->
     clusters.nothing_left()
 
 
-def test_further_hosts_are_held_until_the_cluster_ends(clusters: Clusters) -> None:
+def test_a_cluster_grows_into_a_further_job_and_gives_it_back(clusters: Clusters) -> None:
     cluster = clusters.ready(clusters.submit("-N1", "-n1", "-c1"))
-    script = str(clusters.instance.root / "usernetes-join.sh")
-    join = clusters.instance.ask("flux", "batch", "-N2", "--output=kvs", script, cluster)
+    assert clusters.instance.ask("usernetes", "add", "--cluster", cluster, timeout=200) == "fl1"
+    assert [
+        node["name"] for node in json.loads(clusters.usernetes("status", "--cluster", cluster, "--json"))["nodes"]
+    ] == [
+        "fl0",
+        "fl1",
+    ]
+    join = clusters.instance.ask("flux", "jobs", "--no-header", "--name=usernetes-join", "--format={id}").split()
+    assert len(join) == 1
+    assert f"holds fl1 for the cluster of job {cluster}" in clusters.output(join[0])
+    clusters.usernetes("remove", "fl1", "--cluster", cluster)
+    assert clusters.ended(join[0]) == 0
+    assert clusters.usernetes("kubectl", "--cluster", cluster, "get", "nodes", "--output=name") == "node/fl0"
+    clusters.usernetes("down", "--cluster", cluster)
+    clusters.nothing_left()
+
+
+def test_hosts_are_held_by_a_job_of_the_users_own_until_the_cluster_is_ended_by_another(clusters: Clusters) -> None:
+    cluster = clusters.ready(clusters.submit("-N1", "-n1", "-c1"))
+    root = clusters.instance.root
+    join = clusters.instance.ask("flux", "batch", "-N2", "--output=kvs", f"{root}/usernetes-join.sh", cluster)
     wait_until(lambda: "holds fl[1-2]" in clusters.output(join), "the held hosts", 60)
-    code = (
-        "from usernetes_deploy.launch import flux_jobs\n"
-        f"found = flux_jobs.find({cluster!r})\n"
-        "print([job.hosts for job in flux_jobs.joined(found)])"
-    )
-    assert clusters.instance.ask("python", "-c", code) == "['fl[1-2]']"
-    down = clusters.instance.ask(
-        "flux", "batch", "-n1", "--output=kvs", str(clusters.instance.root / "usernetes-down.sh"), cluster
-    )
+    down = clusters.instance.ask("flux", "batch", "--output=kvs", f"{root}/usernetes-down.sh", cluster)
     assert clusters.ended(cluster) == 0
     assert clusters.ended(join) == 0
     assert clusters.ended(down) == 0, clusters.output(down)

@@ -19,7 +19,7 @@ from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux import FluxLauncher, available
 from usernetes_deploy.launch.flux_instance import Instance
-from usernetes_deploy.launch.flux_session import SESSION, Session, hold_hosts
+from usernetes_deploy.launch.flux_session import Session, hold_hosts
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, clusters
 
@@ -156,7 +156,7 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
     """
     launcher = state.read()["launcher"] if state.exists() else {}
     text = str(launcher.get("job", ""))
-    of_a_job = launcher.get("launcher") == "flux" and text and (state.directory / SESSION).exists()
+    of_a_job = launcher.get("launcher") == "flux" and text and (state.directory / flux_jobs.SESSION).exists()
     if not of_a_job or Instance().own_job() == text:  # a job's own `down` stops the nodes, and the job sees that
         return False
     try:
@@ -165,11 +165,41 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
         told.line(error.reason)  # it has ended
         state.remove()
         return True
-    flux_jobs.ask_to_end(found, int(json.loads(state.read_secret(SESSION).reveal())["pid"]))
+    flux_jobs.ask_to_end(found, int(json.loads(state.read_secret(flux_jobs.SESSION).reveal())["pid"]))
     flux_jobs.wait_ended(found, seconds)
     state.remove()
     told.line(f"job {found.job.f58} has ended, and its cluster with it")
     return True
+
+
+def make_room(state: ClusterState, nodes: int, told: Report) -> None:
+    """Have a join job hold the hosts that the cluster's own job cannot spare; nothing for other clusters."""
+    launcher = state.read()["launcher"]
+    if launcher.get("launcher") != "flux" or not launcher.get("job"):
+        return
+    there = FluxLauncher.from_state(launcher, node_program())
+    spare = len(there.spare_hosts()) + len(there.held_hosts(launcher["job"]))
+    if spare < nodes:
+        flux_jobs.hold_further(flux_jobs.find(launcher["job"]), nodes - spare, told.line)
+
+
+def give_back(state: ClusterState) -> None:
+    """End the join jobs none of whose hosts is a node any more; nothing for clusters that have none."""
+    launcher = state.read()["launcher"]
+    if launcher.get("launcher") != "flux" or not launcher.get("job"):
+        return
+    found = flux_jobs.find(str(launcher["job"]))
+    members = {str(host["where"]).rpartition("#")[0] for host in launcher["hosts"]}
+    for other in flux_jobs.joined(found):
+        if flux_jobs.inside(found.instance, other).remote_uri() not in members:
+            found.instance.command("job", "kill", "--signal=USR1", str(other.id))
+
+
+def publish_change(state: ClusterState) -> None:
+    """Tell the job of a cluster, and through it every other host, what was changed here; nothing without a session."""
+    if (state.directory / flux_jobs.SESSION).exists():
+        found = flux_jobs.find(str(state.read()["launcher"]["job"]))
+        flux_jobs.publish(found.instance, found.job, flux_jobs.record_of(state))
 
 
 def with_jobs(root: Path) -> list[ClusterState]:

@@ -8,6 +8,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy import growth
+from usernetes_deploy.commands import flux
 from usernetes_deploy.commands.cluster import number
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report
 from usernetes_deploy.errors import UsageError
@@ -18,7 +19,7 @@ from usernetes_deploy.launchers import enlarged
 @task(
     help={
         "cluster": CLUSTER_HELP,
-        "nodes": "how many further nodes (local launcher, or free nodes of the Flux instance)",
+        "nodes": "how many further nodes (local launcher; Flux: free hosts of the job, else of a further one)",
         "hosts": "which further hosts (ssh launcher): a list as node[05-08], or a file",
         "accept-new": "trust host keys never seen before (ssh launcher)",
         "quiet": "no progress, only the names of the new nodes",
@@ -43,6 +44,7 @@ def add(
     if wanted is not None and wanted < 1:
         raise UsageError(f"--nodes: expected a whole number >= 1, got {wanted}")
     state = chosen(cluster)
+    flux.make_room(state, wanted or 1, report(quiet=quiet))
     document = state.read()
     launcher, further = enlarged(document, node_program(), wanted, hosts, accept_new=accept_new)
 
@@ -50,9 +52,11 @@ def add(
         return further
 
     try:
-        print("\n".join(growth.add(state, report(quiet=quiet), launcher, find)))
+        names = growth.add(state, report(quiet=quiet), launcher, find)
     finally:
         launcher.close()
+    flux.publish_change(state)
+    print("\n".join(names))
 
 
 @task(
@@ -71,7 +75,10 @@ def remove(_: Context, node: str, cluster: str | None = None, drain_seconds: int
       usernetes remove node3
     """
     names = [name for name in node.split(",") if name]
-    growth.remove(chosen(cluster), report(), node_program(), names, drain_seconds=int(drain_seconds))
+    state = chosen(cluster)
+    growth.remove(state, report(), node_program(), names, drain_seconds=int(drain_seconds))
+    flux.publish_change(state)
+    flux.give_back(state)
 
 
 TASKS = (add, remove)

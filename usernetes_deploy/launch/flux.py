@@ -25,6 +25,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
+from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.flux_exec import Executor
 from usernetes_deploy.launch.flux_instance import Instance, Member
@@ -126,6 +127,17 @@ class FluxLauncher:
             for host in hosts_of(self.instance.members())
             if host.where not in taken and int(host.where) not in offline
         ]
+
+    def held_hosts(self, job: str) -> Sequence[Host]:
+        """Working hosts that join jobs hold for the cluster of `job`, members left out: `add` can take them as well."""
+        taken = {host.where for host in self.hosts()}
+        found = flux_jobs.find(job)
+        held = [
+            host
+            for other in flux_jobs.joined(found)
+            for host in self.hosts_of_job(flux_jobs.inside(found.instance, other))
+        ]
+        return [host for host in held if host.where not in taken]
 
     def hosts_of_job(self, other: Instance) -> Sequence[Host]:
         """The working hosts of another job, as this launcher reaches them: what `add` takes of a join job."""

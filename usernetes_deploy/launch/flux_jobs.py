@@ -22,7 +22,9 @@ from usernetes_deploy.state import clusters as states
 
 KEY = "usernetes.cluster"
 MEMO = "usernetes"
-JOINS = "usernetes-joins"
+SESSION = "session.json"
+FILES = ("cluster.json", "kubeconfig", "secrets.json", SESSION)
+JOINS = "usernetes_joins"  # an identifier: `flux jobs` fails on other names
 _BASE58 = re.compile(r"(ƒ|f)[1-9A-HJ-NP-Za-km-z]+")
 _NUMBER = re.compile(r"[0-9]{4,20}")
 
@@ -134,7 +136,12 @@ def inside(instance: Instance, job: Job) -> Instance:
 
 
 def submit(
-    nodes: int, arguments: Sequence[str], *, options: Sequence[str] = (), instance: Instance | None = None
+    nodes: int,
+    arguments: Sequence[str],
+    *,
+    options: Sequence[str] = (),
+    name: str = "usernetes",
+    instance: Instance | None = None,
 ) -> str:
     """Submit ``usernetes job ARGUMENTS`` on `nodes` whole hosts; returns the job's id.
 
@@ -147,7 +154,7 @@ def submit(
     if nodes < 1:
         raise UsageError(f"a cluster needs at least 1 node, got {nodes}")
     script = f"#!/bin/sh\nexec {shlex.join(['usernetes', 'job', *arguments])}\n"
-    given = {"--job-name=usernetes", "--output=kvs"}
+    given = {f"--job-name={name}", "--output=kvs"}
     chosen = [option for option in sorted(given) if not any(o.startswith(option.partition("=")[0]) for o in options)]
     try:
         return at.command("batch", f"--nodes={nodes}", *chosen, *options, stdin=script).strip()
@@ -227,11 +234,13 @@ def adopt(root: Path, text: str, instance: Instance | None = None) -> ClusterSta
 
 
 def adopt_found(root: Path, found: Found) -> ClusterState:
-    """The same for a cluster that was found already."""
+    """The same for a cluster that was found already; what is there is brought up to date."""
+    record = found.record or _record(found.instance, found.job)
     for known in states(root):
         if known.read()["launcher"].get("job") == found.job.f58:
+            if record is not None:
+                write_record(known, record)
             return known
-    record = found.record or _record(found.instance, found.job)
     if record is None:
         raise UsageError(
             f"the cluster of job {found.job.f58} is {found.state}, it has no kubeconfig yet",
@@ -242,10 +251,33 @@ def adopt_found(root: Path, found: Found) -> ClusterState:
     if state.exists():
         raise UsageError(f"another cluster here is named {name} as well", remedy=f"usernetes down --cluster {name}")
     state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_record(state, record)
+    return state
+
+
+def write_record(state: ClusterState, record: Mapping[str, Secret]) -> None:
+    """Write the files of a record to a state directory."""
     for file in sorted(record, key=lambda file: file == "cluster.json"):  # what makes it exist comes last
         if "/" not in file:
             state.write_secret(file, record[file])
-    return state
+
+
+def record_of(state: ClusterState) -> Mapping[str, Secret]:
+    """The files of a state directory that make a record."""
+    return {name: state.read_secret(name) for name in FILES if (state.directory / name).exists()}
+
+
+def hold_further(cluster: Found, nodes: int, tell: Callable[[str], None]) -> None:
+    """Submit a join job for `nodes` further hosts, and wait until it holds them; raises what `submit` raises."""
+    submitted = submit(nodes, ["--join", cluster.job.f58], name="usernetes-join", instance=cluster.instance)
+    tell(f"job {submitted} was submitted for {nodes} further hosts")
+    number = cluster.instance.ask.job_id(submitted)
+    while not any(job.id == number for job in joined(cluster)):
+        job = cluster.instance.jobs([number])[0]
+        if job.ended:
+            why = f" ({job.exception})" if job.exception else ""
+            raise UsernetesError(f"job {job.f58} ended before it held its hosts: {job.result.lower()}{why}")
+        time.sleep(0.2)
 
 
 def forget_ended(root: Path, instance: Instance | None = None) -> list[str]:

@@ -24,8 +24,6 @@ from usernetes_deploy.launch.flux_instance import Instance, Job
 from usernetes_deploy.node.keeper import die_with_parent
 from usernetes_deploy.state import ClusterState
 
-SESSION = "session.json"
-FILES = ("cluster.json", "kubeconfig", "secrets.json", SESSION)
 LOOK_SECONDS = 2.0
 LOSS_SECONDS = 10.0  # between looks at the brokers
 
@@ -75,8 +73,8 @@ class Session:
                         signals.ending.set()
                     return signals.ending.is_set()
 
-                self.state.write_secret(SESSION, Secret(json.dumps({"pid": os.getpid()})))
-                flux_jobs.publish(parent, job, self._record())
+                self.state.write_secret(flux_jobs.SESSION, Secret(json.dumps({"pid": os.getpid()})))
+                flux_jobs.publish(parent, job, flux_jobs.record_of(self.state))
                 flux_jobs.announce(parent, job, "ready")
                 self.tell(f"job {job.f58}: cluster {self.state.name} is ready")
                 code = self._workflow(command, kubeconfig, hear) if command else self._hold(hear)
@@ -87,9 +85,6 @@ class Session:
             finally:
                 self._end(parent, job, signals)
         return code
-
-    def _record(self) -> Mapping[str, Secret]:
-        return {name: self.state.read_secret(name) for name in FILES if (self.state.directory / name).exists()}
 
     def _hold(self, told_to_end: Callable[[], bool]) -> int:
         while not told_to_end():
@@ -130,13 +125,16 @@ class Session:
         with contextlib.suppress(UsernetesError):
             if self.instance.command("overlay", "status", "--summary").strip() == "full":
                 return
+            self._refresh(parent, job)
             for name, why in self.lost().items():
                 if give_up(self.state, name, why):
                     self.tell(f"{name} is given up: {why}")
-                    flux_jobs.publish(parent, job, self._record())
+                    flux_jobs.publish(parent, job, flux_jobs.record_of(self.state))
 
     def _end(self, parent: Instance, job: Job, signals: Signals) -> None:
         if self.state.exists():
+            with contextlib.suppress(UsernetesError):
+                self._refresh(parent, job)
             self._look = 0.0
             self._look_after(parent, job)
             if signals.ending.is_set():
@@ -147,6 +145,12 @@ class Session:
                 self.tell(f"the nodes' logs are in {self.logs}")
         with contextlib.suppress(UsernetesError):
             flux_jobs.withdraw(parent, job)
+
+    def _refresh(self, parent: Instance, job: Job) -> None:
+        """Take in what `usernetes add` or `remove` on another host has changed since."""
+        found = flux_jobs.find(job.f58, parent)
+        if found.record:
+            flux_jobs.write_record(self.state, found.record)
 
     def _end_own_node(self) -> None:
         """End the node beside us now: its broker leads the instance, and gets to it last of all."""
