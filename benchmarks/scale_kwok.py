@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -53,7 +54,9 @@ def measure(count: int, bundle: str | None) -> dict[str, Any]:
             wait_ready(api, count + 1)
             joined = time.monotonic() - began
             latencies = sample(api, count)
+            busy = resource.getrusage(resource.RUSAGE_CHILDREN)
             times = [status_seconds(usernetes) for _ in range(5)]
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
             full = memory()
         api.close()
         return {
@@ -62,6 +65,8 @@ def measure(count: int, bundle: str | None) -> dict[str, Any]:
             "apiMs": {what: percentiles(values) for what, values in latencies.items()},
             "memoryMB": {name: [empty.get(name, 0), full.get(name, 0)] for name in COMPONENTS},
             "statusSeconds": round(statistics.median(times), 2),
+            "statusCpuSeconds": round((after.ru_utime + after.ru_stime - busy.ru_utime - busy.ru_stime) / 5, 2),
+            "load": round(os.getloadavg()[0] / (os.cpu_count() or 1), 1),
         }
     finally:
         subprocess.run([*usernetes, "down", "--cluster", CLUSTER, "--quiet"], check=False)
@@ -188,7 +193,8 @@ def show(result: dict[str, Any]) -> list[str]:
         print(f"  {what:<16} p50 {values['p50']:8.2f} ms   p99 {values['p99']:8.2f} ms   ({values['samples']} samples)")
     for name, (before, after) in result["memoryMB"].items():
         print(f"  {name:<24} {before:7.1f} MB with 1 node {after:7.1f} MB with {result['nodes']}")
-    print(f"  usernetes status         {result['statusSeconds']:7.2f} s")
+    print(f"  usernetes status         {result['statusSeconds']:7.2f} s, of it {result['statusCpuSeconds']} s of CPU")
+    print(f"  the machine's load was {result['load']} a core")
     if result["statusSeconds"] > STATUS_SECONDS:
         return [f"status took {result['statusSeconds']} s, promised is {STATUS_SECONDS:g}"]
     return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
@@ -13,8 +13,10 @@ from usernetes_deploy.launch.flux import FluxLauncher
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.inventory import read_hosts
 from usernetes_deploy.launch.local import LocalLauncher
-from usernetes_deploy.launch.ssh import SshLauncher
 from usernetes_deploy.spec import ClusterSpec
+
+if TYPE_CHECKING:
+    from usernetes_deploy.launch.ssh import SshLauncher
 
 
 def launcher_for(spec: ClusterSpec, program: Path, *, limit: str = "", accept_new: bool = False) -> Launcher:
@@ -25,10 +27,17 @@ def launcher_for(spec: ClusterSpec, program: Path, *, limit: str = "", accept_ne
     if spec.launcher == "local":
         return LocalLauncher(spec.nodes, program)
     if spec.launcher == "ssh":
-        return SshLauncher(ssh_targets(spec.hosts, limit), program, accept_new=accept_new)
+        return _ssh()(ssh_targets(spec.hosts, limit), program, accept_new=accept_new)
     if spec.launcher == "flux":
         return FluxLauncher(program, count=spec.nodes)
     raise UsageError(f"no launcher is called {spec.launcher!r}")
+
+
+def _ssh() -> type[SshLauncher]:
+    """Imported when it is used: paramiko takes longer to load than all the rest of many a command."""
+    from usernetes_deploy.launch.ssh import SshLauncher
+
+    return SshLauncher
 
 
 @functools.lru_cache(maxsize=4)
@@ -44,7 +53,7 @@ def launcher_from_state(state: Mapping[str, Any], program: Path) -> Launcher:
     if kind == "local":
         return LocalLauncher.from_state(state, program)
     if kind == "ssh":
-        return SshLauncher.from_state(state, program)
+        return _ssh().from_state(state, program)
     if kind == "flux":
         return FluxLauncher.from_state(state, program)
     raise UsernetesError(f"no launcher is called {kind!r}", tried="read the cluster's state")
@@ -62,11 +71,11 @@ def enlarged(
     if state["launcher"] == "ssh":
         if not hosts:
             raise UsageError("which hosts? A cluster over SSH grows by --hosts LIST")
-        old = SshLauncher.from_state(state, program)
+        old = _ssh().from_state(state, program)
         added = [target for target in read_hosts(hosts, "") if target.name not in taken]
         if not added:
             raise UsageError(f"all of {hosts} are nodes of the cluster already")
-        whole = SshLauncher([*old.targets(), *added], program, accept_new=accept_new)
+        whole = _ssh()([*old.targets(), *added], program, accept_new=accept_new)
         names = {target.name for target in added}
         return whole, [host for host in whole.hosts() if host.name in names]
     if hosts:
