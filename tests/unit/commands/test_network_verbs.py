@@ -67,6 +67,9 @@ def test_a_service_that_is_not_there_is_named_with_those_that_are() -> None:
 
 
 def test_a_port_that_could_not_be_had_is_shown_as_its_node_port() -> None:
-    ports = [{"port": 80, "nodePort": 30080}, {"port": 8080, "nodePort": 30081}, {"port": 90}]
-    entry = {"ip": "192.0.2.1", "ports": [{"port": 80, "error": "x"}, {"port": 8080}, {"port": 90, "error": "x"}]}
+    ports: list[Any] = [{"port": 80, "nodePort": 30080}, {"port": 8080, "nodePort": 30081}, {"port": 90}]
+    entry: dict[str, Any] = {
+        "ip": "192.0.2.1",
+        "ports": [{"port": 80, "error": "x"}, {"port": 8080}, {"port": 90, "error": "x"}],
+    }
     assert network.answering(entry, ports) == ["192.0.2.1:30080", "192.0.2.1:8080"]
