@@ -41,6 +41,7 @@ class BringUp:
     public_keys: dict[str, str] = field(default_factory=dict)
     nodes: list[NodeConfig] = field(default_factory=list)
     peers: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # existing node -> its new part of the network
+    objects: list[dict[str, Any]] = field(default_factory=list)  # of the network, applied again when nodes come
     handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     may_run: bool = False  # nodes were told to start and not yet seen to have ended
     missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes

@@ -95,14 +95,14 @@ def test_a_cable_pulled_for_two_seconds_costs_seconds_not_connections(meshed: Me
 
 
 def test_dropped_packets_are_survived(meshed: Meshed, echo: str) -> None:
-    rules = "table inet drop { chain in { type filter hook input priority 0; meta l4proto udp drop; }; }"
+    rules = "table inet faults { chain incoming { type filter hook input priority 0; meta l4proto udp drop; }; }"
     with talking(meshed, echo, 12) as silence:
         done = subprocess.run(
             meshed.argv(1, "nft", "-f", "-", user="root"), input=rules, text=True, capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr
         time.sleep(2)
-        meshed.on(1, "nft", "delete", "table", "inet", "drop", user="root")
+        meshed.on(1, "nft", "delete", "table", "inet", "faults", user="root")
     assert 1.5 < silence.seconds < 10
 
 

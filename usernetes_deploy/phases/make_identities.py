@@ -48,6 +48,7 @@ class MakeIdentities:
         addresses = {str(node["name"]): str(node["address"]) for node in up.existing}
         addresses |= {name: place.address for name, place in up.places.items()}
         own_objects = [*native.manifests(addresses), *backend.objects(members, networks)]
+        up.objects = [native.hosts(addresses), *backend.objects(members, networks)]
         publishing = {str(node["address"]) for node in up.existing}
         outside = up.state.server() if up.existing else server_of(up)
         api_port = int(outside.rpartition(":")[2])

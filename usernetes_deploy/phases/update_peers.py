@@ -23,6 +23,10 @@ class UpdatePeers:
             up.report.line(f"  warning: {name} could not be told its new peers: {error}")
         if up.existing[0]["name"] in outcome.failures:
             outcome.check("tell the nodes their peers")
+        api = up.api()
+        for item in up.objects:
+            api.apply(item)
+        api.close()
         return f"{len(outcome.results)} told"
 
     def undo(self, up: BringUp) -> None:

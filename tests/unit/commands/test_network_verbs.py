@@ -1,0 +1,75 @@
+"""The verbs run, expose and ports, as far as they can be asked without a cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usernetes_deploy.api import ApiError
+from usernetes_deploy.commands import network
+from usernetes_deploy.errors import UsageError
+from usernetes_deploy.nodes import members_of
+
+
+def node(name: str, index: int, directory: Path) -> dict[str, Any]:
+    host = {"name": name, "address": f"192.0.2.{index + 1}", "where": ""}
+    return {"name": name, "index": index, "host": host, "directory": str(directory), "address": host["address"]}
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> dict[str, Any]:
+    """Two nodes; the second runs on this host."""
+    state = tmp_path / "b" / "rk"
+    state.mkdir(parents=True)
+    (state / "child_pid").write_text(str(os.getpid()))
+    return {"name": "demo", "spec": {}, "nodes": [node("a", 0, tmp_path / "a"), node("b", 1, tmp_path / "b")]}
+
+
+def test_the_node_on_this_host_is_entered_unless_another_is_named(document: dict[str, Any]) -> None:
+    assert network.member_for(document, None).host.name == "b"
+    assert network.member_for(document, "a").host.name == "a"
+
+
+def test_an_unknown_node_is_named_with_those_there_are(document: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="cluster demo has no node c; its nodes are a, b"):
+        network.member_for(document, "c")
+
+
+def test_a_node_that_has_ended_does_not_run_here(document: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "b" / "rk" / "child_pid").write_text("999999999")
+    assert not any(network.runs_here(member) for member in members_of(document))
+
+
+def test_the_clusters_dns_is_passed_on_before_the_folder(document: dict[str, Any]) -> None:
+    words = network.inside_argv(document, "jobs")
+    assert words == ["inside", "--dns=10.96.0.10", "--domain=cluster.local", "--namespace=jobs"]
+
+
+class FakeApi:
+    """Has one Service."""
+
+    def get(self, path: str) -> Any:
+        if path.endswith("/services"):
+            return {"items": [{"metadata": {"name": "web"}}]}
+        if path.endswith("/web"):
+            return {"metadata": {"name": "web"}}
+        raise ApiError("not found", 404)
+
+
+def test_a_service_that_is_not_there_is_named_with_those_that_are() -> None:
+    api: Any = FakeApi()
+    assert network.find_service(api, "/services", "web", "default")["metadata"]["name"] == "web"
+    with pytest.raises(UsageError, match="there is no Service db in namespace default; there are: web"):
+        network.find_service(api, "/services", "db", "default")
+
+
+def test_a_port_that_could_not_be_had_is_shown_as_its_node_port() -> None:
+    ports: list[Any] = [{"port": 80, "nodePort": 30080}, {"port": 8080, "nodePort": 30081}, {"port": 90}]
+    entry: dict[str, Any] = {
+        "ip": "192.0.2.1",
+        "ports": [{"port": 80, "error": "x"}, {"port": 8080}, {"port": 90, "error": "x"}],
+    }
+    assert network.answering(entry, ports) == ["192.0.2.1:30080", "192.0.2.1:8080"]
