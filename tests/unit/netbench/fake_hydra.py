@@ -28,7 +28,7 @@ def main(args: list[str]) -> int:
         out = None if number == 0 else subprocess.DEVNULL
         ranks.append((node, subprocess.Popen([value["-launcher-exec"], "-x", node, line], stdout=out)))
 
-    def end(*_: object) -> None:
+    def end(*__: object) -> None:
         for _, rank in ranks:
             rank.kill()
         sys.exit(1)
