@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,9 +36,23 @@ class Run:
     changed: set[tuple[str, str]]
 
 
+ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
+
+
 def play(hosts: VirtualHosts, playbook: str, *options: str, **variables: object) -> Run:
-    """Run a playbook; `changed` has (host, task) of everything that it changed, or would change with --check."""
-    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(hosts.inventory)]
+    """Run a playbook over SSH; `changed` has (host, task) of all that it changed, or would change with --check."""
+    return run(ANSIBLE, "-i", str(hosts.inventory), playbook, options, variables)
+
+
+def play_there(hosts: VirtualHosts, name: str, playbook: str, *options: str, **variables: object) -> Run:
+    """Run a playbook on one host itself, without SSH: half the time."""
+    argv = hosts.argv_on(name, "env", "HOME=/tmp", "ANSIBLE_PIPELINING=1", ANSIBLE, "-i", "localhost,", "-c", "local")
+    return run(*argv, playbook, options, variables)
+
+
+def run(*words: Any) -> Run:
+    """Run Ansible: argv, the playbook, options, variables."""
+    *argv, playbook, options, variables = words
     argv += [str(ROOT / "playbooks" / playbook), "-e", json.dumps(OWN | variables), *options]
     environment = os.environ | {"ANSIBLE_PIPELINING": "True", "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(
@@ -142,9 +157,9 @@ def test_each_remedy_mends_its_fact_on_the_host_that_it_names_and_nothing_else(s
 
 def test_a_user_is_made_with_ids_and_removed_only_when_named(virtual_hosts: VirtualHosts) -> None:
     first = virtual_hosts.names[0]
-    options = ("--tags", "user,subid", "-l", first)
+    options = ("--tags", "user,subid")
     virtual_hosts.on(first, "mkdir -p /tmp/homes; mount --bind /tmp/homes /home")  # the rest of /home is this machine's
-    play(virtual_hosts, "prepare.yml", *options, usernetes_user="tnew")
+    play_there(virtual_hosts, first, "prepare.yml", *options, usernetes_user="tnew")
     assert virtual_hosts.on(first, "grep -c ^tnew: /etc/subuid /etc/subgid /etc/passwd").split() == [
         "/etc/subuid:1",
         "/etc/subgid:1",
@@ -153,9 +168,9 @@ def test_a_user_is_made_with_ids_and_removed_only_when_named(virtual_hosts: Virt
     ranges = [line.split(":") for line in virtual_hosts.on(first, "cat /etc/subuid").split()]
     spans = sorted((int(start), int(start) + int(count)) for _, start, count in ranges)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
-    play(virtual_hosts, "undo.yml", *options)
+    play_there(virtual_hosts, first, "undo.yml", *options)
     assert virtual_hosts.on(first, "id -un tnew").strip() == "tnew"
-    play(virtual_hosts, "undo.yml", *options, usernetes_remove_user="tnew")
+    play_there(virtual_hosts, first, "undo.yml", *options, usernetes_remove_user="tnew")
     assert virtual_hosts.on(first, "id tnew; ls /home", check=False) == ""
     virtual_hosts.on(first, "umount /home")
 
@@ -183,6 +198,7 @@ esac""",
 def furnished(virtual_hosts: VirtualHosts) -> Iterator[VirtualHosts]:
     """The second host with cgroup v2, systemd, a restricting AppArmor, firewalld and Flux, as far as files show it."""
     second = virtual_hosts.names[1]
+    virtual_hosts.on(second, f"rm -f {' '.join(OURS)}")
     virtual_hosts.on(
         second,
         "mkdir -p /tmp/fakes /tmp/cgroup /tmp/kernel /tmp/linger /run/systemd/system /etc/flux/system/conf.d"
@@ -203,13 +219,13 @@ def furnished(virtual_hosts: VirtualHosts) -> Iterator[VirtualHosts]:
 
 def test_cgroups_apparmor_firewall_and_flux_are_set_up_where_they_are(furnished: VirtualHosts) -> None:
     second = furnished.names[1]
-    options = ("-l", second, "--tags", "cgroup_delegation,apparmor_userns,firewall,flux")
+    options = ("--tags", "cgroup_delegation,apparmor_userns,firewall,flux")
     variables = {"usernetes_user": furnished.user, "usernetes_flux_sdexec": True}
     before = snapshot(furnished, second)
 
-    play(furnished, "prepare.yml", "--check", *options, **variables)
+    play_there(furnished, second, "prepare.yml", "--check", *options, **variables)
     assert snapshot(furnished, second) == before
-    done = play(furnished, "prepare.yml", *options, **variables)
+    done = play_there(furnished, second, "prepare.yml", *options, **variables)
     assert "not applicable" not in done.output
     unit = furnished.on(second, "cat /etc/systemd/system/user@.service.d/60-usernetes.conf")
     assert unit.splitlines()[1:] == ["[Service]", "Delegate=cpu cpuset io memory pids"]
@@ -228,8 +244,8 @@ def test_cgroups_apparmor_firewall_and_flux_are_set_up_where_they_are(furnished:
     assert "systemctl daemon-reload" in calls
     assert "firewall-cmd --permanent --add-service=usernetes" in calls
 
-    assert play(furnished, "prepare.yml", *options, **variables).changed == set()
-    play(furnished, "undo.yml", *options)
+    assert play_there(furnished, second, "prepare.yml", *options, **variables).changed == set()
+    play_there(furnished, second, "undo.yml", *options)
     left = furnished.on(second, "grep -rl usernetes-deploy /etc 2>/dev/null; ls /var/lib/systemd/linger", check=False)
     assert left == ""
     assert "apparmor_parser --remove" in furnished.on(second, "cat /tmp/calls")
@@ -237,13 +253,13 @@ def test_cgroups_apparmor_firewall_and_flux_are_set_up_where_they_are(furnished:
 
 def test_the_firewall_lets_in_one_network_only_when_it_is_named(furnished: VirtualHosts) -> None:
     second = furnished.names[1]
-    options = ("-l", second, "--tags", "firewall")
+    options = ("--tags", "firewall")
     variables = {"usernetes_firewall_source": "198.51.100.0/24", "usernetes_firewall_ports": ["51820/udp"]}
-    play(furnished, "prepare.yml", *options, **variables)
+    play_there(furnished, second, "prepare.yml", *options, **variables)
     rule = 'rule family="ipv4" source address="198.51.100.0/24" service name="usernetes" accept'
     assert furnished.on(second, "cat /etc/fake-rules").strip() == rule
-    assert play(furnished, "prepare.yml", *options, **variables).changed == set()
-    play(furnished, "undo.yml", *options)
+    assert play_there(furnished, second, "prepare.yml", *options, **variables).changed == set()
+    play_there(furnished, second, "undo.yml", *options)
     assert furnished.on(second, "ls /etc/fake-rules /etc/fake-service", check=False) == ""
 
 
