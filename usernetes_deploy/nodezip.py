@@ -11,6 +11,8 @@ import os
 import zipfile
 from pathlib import Path
 
+from usernetes_deploy.errors import UsernetesError
+
 PACKAGE = Path(__file__).parent
 MEMBERS = ("api.py", "errors.py", "bundle/stage.py", "node/*.py", "network/*.py", "network/*/*.py")
 DRIVER_ONLY = {"network/keys.py"}
@@ -41,14 +43,23 @@ def contents() -> bytes:
 def build(directory: Path) -> Path:
     """Put the program into `directory` under its content's name, if it is not there; returns its path.
 
+    Raises `UsernetesError` when it cannot be written.
+
     >>> build(Path("/tmp")).name
     'node-3f1c9a....pyz'
     """
     data = contents()
     target = directory / f"node-{hashlib.sha256(data).hexdigest()[:16]}.pyz"
     if not target.exists():
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = target.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(data)
-        draft.replace(target)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = target.with_suffix(f".{os.getpid()}")
+            draft.write_bytes(data)
+            draft.replace(target)
+        except OSError as error:
+            raise UsernetesError(
+                error.strerror or str(error),
+                tried=f"write {target}",
+                remedy="set XDG_CACHE_HOME to a folder you can write",
+            ) from error
     return target

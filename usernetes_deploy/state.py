@@ -21,12 +21,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
 SCHEMA = 1
+WRITABLE = "set XDG_STATE_HOME to a folder you can write"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ClusterState:
             raise UsernetesError(
                 error.strerror or str(error),
                 tried=f"make {self.directory}",
-                remedy="set XDG_STATE_HOME to a folder you can write",
+                remedy=WRITABLE,
             ) from error
 
     def read(self) -> dict[str, Any]:
@@ -137,10 +138,9 @@ class ClusterState:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the cluster for one change at a time; raises `UsageError` that names the holder's pid."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.root / f".{self.name}.lock"
         while True:
-            with path.open("a+") as lock:
+            with self._lock_file(path) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
@@ -160,6 +160,15 @@ class ClusterState:
                 finally:
                     path.unlink(missing_ok=True)
                 return
+
+    def _lock_file(self, path: Path) -> IO[str]:
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return path.open("a+")
+        except OSError as error:
+            raise UsernetesError(
+                error.strerror or str(error), tried=f"write to {self.root}", remedy=WRITABLE
+            ) from error
 
     def _put(self, name: str, text: str) -> Path:
         path = self.directory / name

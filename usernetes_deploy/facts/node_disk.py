@@ -188,13 +188,13 @@ def judge(answer: NodeDisk, need: Need, uid: int) -> list[Problem]:
     """One of them must be fit."""
     choice = choose(answer, need, uid)
     if not choice.path:
-        remedy = "give a node-local directory that you may write to: nodeDir in the spec"
+        remedy = "give a node-local directory that you may write to: storage.nodeDirectory in the spec"
         return [Problem(f"{path} {reason}", remedy) for path, reason in choice.refused]
     best = next(directory for directory in answer.directories if directory.path == choice.path)
     if best.fs in MEMORY_TYPES:
         return [
             warning(
-                f"the node lives in memory: {best.path} is {best.fs}", "give a directory on a disk: nodeDir in the spec"
+                f"the node lives in memory: {best.path} is {best.fs}", "give a directory on a disk: storage.nodeDirectory in the spec"
             )
         ]
     return []

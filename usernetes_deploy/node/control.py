@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -30,16 +31,14 @@ def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
     listener.listen(16)
 
     def answer(connection: socket.socket) -> None:
-        with connection, connection.makefile("rwb") as stream:
+        # A caller that hangs up early gets no answer: it is told when the stream is closed at the latest.
+        with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
             try:
                 request = json.loads(stream.readline())
                 reply: dict[str, Any] = {"ok": handlers[request["verb"]](request)}
             except Exception as error:  # whatever it is, the caller has to know
                 reply = {"error": str(error) or type(error).__name__}
-            try:
-                stream.write(json.dumps(reply).encode() + b"\n")
-            except OSError:
-                return
+            stream.write(json.dumps(reply).encode() + b"\n")
 
     def loop() -> None:
         while True:
