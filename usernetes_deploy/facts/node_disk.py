@@ -194,7 +194,8 @@ def judge(answer: NodeDisk, need: Need, uid: int) -> list[Problem]:
     if best.fs in MEMORY_TYPES:
         return [
             warning(
-                f"the node lives in memory: {best.path} is {best.fs}", "give a directory on a disk: storage.nodeDirectory in the spec"
+                f"the node lives in memory: {best.path} is {best.fs}",
+                "give a directory on a disk: storage.nodeDirectory in the spec",
             )
         ]
     return []

@@ -80,7 +80,7 @@ class Mesh:
         if not os.access(context.binaries / HELPER, os.X_OK):
             problems.append((f"{context.binaries / HELPER} is missing", "usernetes bundle build"))
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-            problems.append(("/dev/net/tun is not accessible", "ansible-playbook playbooks/prerequisites.yml"))
+            problems.append(("/dev/net/tun is not accessible", "ansible-playbook playbooks/prepare.yml --tags tun"))
         return problems
 
     def apply(self, config: Config, context: Context) -> None:
