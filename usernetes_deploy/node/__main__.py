@@ -28,7 +28,7 @@ from usernetes_deploy.bundle import stage as staging
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import inside
 from usernetes_deploy.network.ports import RootlesskitPorts
-from usernetes_deploy.node import supervisor, verbs
+from usernetes_deploy.node import verbs
 from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.node.control import ask
 from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
@@ -95,6 +95,8 @@ def _dispatch(options: argparse.Namespace) -> int:
             verbs.remove(config.root, config.binary("rootlesskit"))
         return code
     if options.verb == "supervise":
+        from usernetes_deploy.node import supervisor  # the largest part, of no use to the short verbs
+
         supervisor.main()
     elif options.verb == "status":
         print(json.dumps(verbs.status(options.directory, brief=options.brief)))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -63,18 +61,6 @@ def test_all_400_files_give_the_expected_medians_and_means_to_the_last_digit(tmp
         values = cells[CASES[cell["bench"]], metric, cell["nodes"], cell["size"], cell["env"]]
         seen = (len(values), float(np.median(values)), float(np.mean(values)), min(values), max(values))
         assert seen == (cell["n"], cell["median"], cell["mean"], cell["min"], cell["max"]), cell
-
-
-def test_1400_files_are_imported_in_5_seconds(tmp_path: Path) -> None:
-    source = whole() / "aws"
-    for copy in range(4):
-        shutil.copytree(source, tmp_path / "in" / str(copy))
-    for path in sorted((tmp_path / "in").rglob("*.out"))[1400:]:
-        path.unlink()
-    start = time.process_time()
-    found = import_dir(tmp_path / "in", tmp_path / "out")
-    assert time.process_time() - start < 5
-    assert (found.files, len(found.records), list(found.unread)) == (1400, 1400, [])
 
 
 def test_the_excerpts_become_records_with_their_conditions(tmp_path: Path) -> None:
