@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -159,9 +160,13 @@ def spec_text(site: Site, nodes: int, interface: str | None, shared: str | None)
     else:
         lines += [f"nodes: {nodes}"]
     lines += ["network:", "  # The host interface between the nodes, by name (hsn0) or by a CIDR it has an address in."]
-    lines += [f"  interface: {interface}" if interface else "  # interface: hsn0     (default: the default route's)"]
+    lines += [
+        f"  interface: {json.dumps(interface)}"
+        if interface
+        else "  # interface: hsn0     (default: the default route's)"
+    ]
     lines += ["storage:", "  # A directory that all nodes see: pods get it as StorageClass `shared` (ReadWriteMany)."]
-    lines += [f"  shared: {shared}" if shared else "  # shared: /p/scratch/me"]
+    lines += [f"  shared: {json.dumps(shared, ensure_ascii=False)}" if shared else "  # shared: /p/scratch/me"]
     lines += [
         "  # Node-local folder for images, volumes and logs; default: the first fit of /var/tmp and /tmp.",
         "  # nodeDirectory: /l/ssd",

@@ -22,7 +22,7 @@ KILL_SECONDS = 2.0
 AWAIT_BLOB = """
 umask 077
 mkdir "$1" && mkfifo "$1/in" || exit 1
-exec 8<"$1/in" 9>"$1/out"; shift
+exec 9>"$1/out" 8<"$1/in"; shift  # in this order: once the blob is read, the folder may be gone
 # The broker complains in its log when our output is closed before our end: 3 and 4 keep it open.
 exec "$@" <&8 3>&1 4>&2 >&9 2>&1 8<&- 9>&-
 """

@@ -133,8 +133,7 @@ class Session:
 
     def _end(self, parent: Instance, job: Job, signals: Signals) -> None:
         if self.state.exists():
-            with contextlib.suppress(UsernetesError):
-                self._refresh(parent, job)
+            self._refresh(parent, job)
             self._look = 0.0
             self._look_after(parent, job)
             if signals.ending.is_set():
@@ -148,9 +147,10 @@ class Session:
 
     def _refresh(self, parent: Instance, job: Job) -> None:
         """Take in what `usernetes add` or `remove` on another host has changed since."""
-        found = flux_jobs.find(job.f58, parent)
-        if found.record:
-            flux_jobs.write_record(self.state, found.record)
+        with contextlib.suppress(UsernetesError):
+            found = flux_jobs.find(job.f58, parent)
+            if found.record:
+                flux_jobs.write_record(self.state, found.record)
 
     def _end_own_node(self) -> None:
         """End the node beside us now: its broker leads the instance, and gets to it last of all."""

@@ -185,7 +185,11 @@ def test_a_lost_member_is_given_up(world: World, fake: FakeFlux, monkeypatch: py
     monkeypatch.setattr(ClusterState, "api", lambda self: Api())
     fake.answer("overlay", "status", stdout="degraded\n")
     copy = world.root / "copy"
-    assert session.run(["sh", "-c", f"sleep 1; cat {session.state.directory}/cluster.json >{copy}"]) == 0
+    watched = f"{session.state.directory}/cluster.json"
+    script = (
+        f"for i in $(seq 200); do grep -q 'rank 2 is lost' {watched} && break; sleep 0.1; done; cp {watched} {copy}"
+    )
+    assert session.run(["sh", "-c", script]) == 0
     document = json.loads(copy.read_text())
     assert [node["name"] for node in document["nodes"]] == ["fl0"]
     assert document["givenUp"] == {"fl2": "the Flux broker of rank 2 is lost"}
