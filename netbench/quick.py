@@ -60,7 +60,7 @@ def job_plan() -> Plan:
                 "lammps_lj",
                 {"case": "noise", "places": ["bare-metal", "bare-metal-beside"]},
             ],
-            "cluster": {"managed": True, "name": "netbench", "settings": ["launcher=flux"]},
+            "cluster": {"managed": True, "name": "netbench", "settings": ["launcher=flux", "nodes=2"]},
         },
         "the job's plan",
     )

@@ -160,6 +160,9 @@ class PodPlace:
             ],
             "volumes": volumes,
         }
+        if own_software:
+            # root of the user namespace is the user itself on the host: the same rights to files as on bare metal
+            spec["securityContext"] = {"runAsUser": 0, "runAsGroup": 0}
         if self._network == "native":
             spec |= {"hostNetwork": True, "runtimeClassName": "native"}
         return {
