@@ -21,7 +21,6 @@ from usernetes_deploy.commands.common import (
     report,
     roots,
     show,
-    table,
 )
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import BundleError, NodeFailures, UsageError
@@ -29,6 +28,7 @@ from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launchers import launcher_for, ssh_targets
 from usernetes_deploy.phase import run
 from usernetes_deploy.state import ClusterState
+from usernetes_deploy.text import table
 
 SPEC_HELP = {
     "file": "spec file (YAML); flags go before it",

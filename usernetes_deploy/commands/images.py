@@ -8,12 +8,13 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy import status as statuses
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report, show, table
+from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report, show
 from usernetes_deploy.errors import CommandFailed, UsageError
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.node.config import CONTAINERD_SOCKET
 from usernetes_deploy.nodes import members_of, staged_root
+from usernetes_deploy.text import table
 
 LOAD_DEADLINE = 1800.0
 
