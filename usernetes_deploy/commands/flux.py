@@ -94,9 +94,14 @@ def job(
     def down(keep: Path | None) -> int:
         return bringup.down(state, told, node_program(), keep)
 
+    def up() -> Path:
+        path = bringup.up(BringUp(spec=wanted, launcher=launcher, state=state, found_bundle=bundle, report=told))
+        state.write({**state.read(), "phases": told.seconds})
+        return path
+
     session = Session(
         state=state,
-        up=lambda: bringup.up(BringUp(spec=wanted, launcher=launcher, state=state, found_bundle=bundle, report=told)),
+        up=up,
         down=down,
         tell=told.line,
         instance=instance,

@@ -33,7 +33,6 @@ class Site:
 
 
 @task(
-    positional=["folder"],
     help={
         "folder": "where to write them (default: here)",
         "nodes": "how many nodes",
@@ -59,7 +58,7 @@ def init(
     Examples:
 
       usernetes init
-      usernetes init my-cluster --nodes 8 --time 4h --queue batch --shared /p/scratch/me
+      usernetes init --folder my-cluster --nodes 8 --time 4h --queue batch --shared /p/scratch/me
     """
     told = report()
     site = look_around()
