@@ -21,10 +21,11 @@ def verbs(instance: Instance) -> Clusters:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_the_directives_of_every_script_are_understood(instance: Instance, script: Path) -> None:
-    jobspec = json.loads(instance.ask("flux", "batch", "--dry-run", str(instance.root / script.name)))
-    assert jobspec["attributes"]["system"]["duration"] > 0
-    assert jobspec["attributes"]["system"]["job"]["name"].startswith("usernetes")
-    own = json.loads(instance.ask("flux", "batch", "--dry-run", "-N2", "-t5m", str(instance.root / script.name)))
+    name = str(instance.root / script.name)
+    jobspec = json.loads(instance.ask("flux", "batch", "--dry-run", name))["attributes"]["system"]
+    assert jobspec["duration"] > 0
+    assert script.stem.startswith(jobspec["job"]["name"])
+    own = json.loads(instance.ask("flux", "batch", "--dry-run", "-N2", "-n2", "-t5m", name))
     assert own["resources"][0]["count"] == 2
     assert own["attributes"]["system"]["duration"] == 300
 
