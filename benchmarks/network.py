@@ -158,7 +158,7 @@ def many_services(state: ClusterState, at: Run, options: argparse.Namespace) -> 
     time.sleep(3)
     after = proxy_syncs(state)
     api.close()
-    pid = at(["pgrep", "-u", str(os.getuid()), "-f", "kube-proxy"], 20).split()[0]
+    pid = at(["pgrep", "-u", str(os.getuid()), "-x", "kube-proxy"], 20).split()[0]
     idle = [process_seconds(at, pid)]
     time.sleep(20)
     idle.append(process_seconds(at, pid))
