@@ -69,11 +69,11 @@ def runs_of(plan: Plan) -> tuple[list[Run], list[str]]:
 def _visits(plan: Plan) -> list[range]:
     """The repeats that are made before the cluster's state is changed; 0 and less are warm-ups."""
     step = plan.repeats_per_visit
-    starts = range(1, plan.repeats + 1, step)
-    visits = [range(start, min(start + step, plan.repeats + 1)) for start in starts]
-    if step > 1:
-        return [range(1 - plan.warmups, visits[0].stop), *visits[1:]]
-    return [*(range(turn, turn + 1) for turn in range(1 - plan.warmups, 1)), *visits]
+    if step == 1:
+        return [range(turn, turn + 1) for turn in range(1 - plan.warmups, plan.repeats + 1)]
+    # one repeat first, so that a campaign that is cut short has seen every state
+    later = [range(start, min(start + step, plan.repeats + 1)) for start in range(2, plan.repeats + 1, step)]
+    return [range(1 - plan.warmups, 2), *later]
 
 
 def estimate(runs: Sequence[Run], known: Mapping[tuple[str, int], float] | None = None) -> float:
