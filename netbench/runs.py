@@ -78,7 +78,7 @@ def _visits(plan: Plan) -> list[range]:
 
 def estimate(runs: Sequence[Run], known: Mapping[tuple[str, int], float] | None = None) -> float:
     """Seconds that `runs` will take, by the cases' guesses, or by `known` times of (case, cell) where there are any."""
-    own = sum((known or {}).get((run.case, run.cell), CASES[run.case].seconds(run.parameters) + 1.5) for run in runs)
+    own = sum((known or {}).get((run.case, run.cell), CASES[run.case].seconds(run.parameters) + 1.0) for run in runs)
     changes = sum(1 for a, b in itertools.pairwise(runs) if a.state != b.state)
     return own + STATE_CHANGE_SECONDS * (changes + (bool(runs) and runs[0].state != "none"))
 
