@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def test_the_tree_is_found_by_the_nodes_folder(tmp_path: Path, monkeypatch: pyte
         done = subprocess.run(["sh", "-c", idle.script(str(tmp_path))], capture_output=True, text=True, check=True)
         other = subprocess.run(["sh", "-c", idle.script("/elsewhere")], capture_output=True, text=True, check=True)
     finally:
-        subprocess.run(["pkill", "-9", "-s", str(root.pid)], check=False)
+        os.killpg(root.pid, signal.SIGKILL)
         root.wait()
     cost = idle.parse(done.stdout)
     assert cost is not None
