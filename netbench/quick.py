@@ -14,12 +14,12 @@ NODES = 3
 CASES = (
     {
         "case": "osu_latency",
-        "parameters": {"sizes": "8:8192", "iterations": 500, "warmup": 50},
+        "parameters": {"sizes": "8:2048", "iterations": 300, "warmup": 30},
         "places": ["bare-metal", "pod-native", "pod-mesh"],
     },
-    {"case": "osu_allreduce", "parameters": {"sizes": "8:8192", "iterations": 300, "warmup": 30}},
-    {"case": "lammps_lj", "parameters": {"x": 16, "y": 16, "z": 16, "steps": 60}},
-    {"case": "noise", "parameters": {"quanta": 500}},
+    {"case": "osu_allreduce", "parameters": {"sizes": "8:2048", "iterations": 200, "warmup": 20}},
+    {"case": "lammps_lj", "parameters": {"x": 16, "y": 16, "z": 16, "steps": 40}},
+    {"case": "noise", "parameters": {"quanta": 300}},
 )
 
 
@@ -33,7 +33,7 @@ def quick_plan(repeats: int = 6) -> Plan:
             "places": ["bare-metal", "pod-native"],
             "nodes": [2],
             "repeats": repeats,
-            "repeatsPerVisit": 3,
+            "repeatsPerVisit": 5,
             "warmups": 1,
             "timeLimit": 30,
             "cases": [dict(case) for case in CASES],

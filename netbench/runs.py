@@ -69,16 +69,16 @@ def runs_of(plan: Plan) -> tuple[list[Run], list[str]]:
 def _visits(plan: Plan) -> list[range]:
     """The repeats that are made before the cluster's state is changed; 0 and less are warm-ups."""
     step = plan.repeats_per_visit
-    starts = range(1, plan.repeats + 1, step)
-    visits = [range(start, min(start + step, plan.repeats + 1)) for start in starts]
-    if step > 1:
-        return [range(1 - plan.warmups, visits[0].stop), *visits[1:]]
-    return [*(range(turn, turn + 1) for turn in range(1 - plan.warmups, 1)), *visits]
+    if step == 1:
+        return [range(turn, turn + 1) for turn in range(1 - plan.warmups, plan.repeats + 1)]
+    # one repeat first, so that a campaign that is cut short has seen every state
+    later = [range(start, min(start + step, plan.repeats + 1)) for start in range(2, plan.repeats + 1, step)]
+    return [range(1 - plan.warmups, 2), *later]
 
 
 def estimate(runs: Sequence[Run], known: Mapping[tuple[str, int], float] | None = None) -> float:
     """Seconds that `runs` will take, by the cases' guesses, or by `known` times of (case, cell) where there are any."""
-    own = sum((known or {}).get((run.case, run.cell), CASES[run.case].seconds(run.parameters) + 1.5) for run in runs)
+    own = sum((known or {}).get((run.case, run.cell), CASES[run.case].seconds(run.parameters) + 1.0) for run in runs)
     changes = sum(1 for a, b in itertools.pairwise(runs) if a.state != b.state)
     return own + STATE_CHANGE_SECONDS * (changes + (bool(runs) and runs[0].state != "none"))
 

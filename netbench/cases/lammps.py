@@ -47,7 +47,7 @@ class LammpsCase(NoPair):
 
     def seconds(self, parameters: Mapping[str, str]) -> float:
         """Grows with cells and steps."""
-        return 2 + _cells(parameters) * int(parameters["steps"]) * self.seconds_a_cell_step
+        return 1 + _cells(parameters) * int(parameters["steps"]) * self.seconds_a_cell_step
 
     def inputs(self, setup: Setup) -> tuple[Path, Mapping[str, str], tuple[str, ...]]:
         """The input file, all files read (name to path), and notes. Raises `MissingSoftware`."""

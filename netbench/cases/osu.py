@@ -51,8 +51,10 @@ class OsuCase(NoPair):
         return None
 
     def seconds(self, parameters: Mapping[str, str]) -> float:
-        """Grows with the iterations asked for."""
-        return 1 + self.guess * int(parameters["iterations"]) / 1000
+        """Grows with the iterations and the number of sizes asked for (18 by default)."""
+        least, most = size_range(parameters.get("sizes", "1:131072"))
+        sizes = math.log2(max(most, 1) / max(least, 1)) + 1
+        return 0.5 + self.guess * int(parameters["iterations"]) / 1000 * sizes / 18
 
     def command(self, setup: Setup) -> Command:
         """The suite's program with those of our options that this release knows, or our own program."""

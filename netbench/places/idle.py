@@ -11,7 +11,7 @@ SCRIPT = r"""
 snapshot() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/(.*)/x/'; }
 roots=
 for file in /proc/[0-9]*/cmdline; do
-  if tr '\0' '\n' < "$file" 2>/dev/null | grep -qxF -e "--state-dir=$1/rk"; then
+  if { tr '\0' '\n' < "$file"; } 2>/dev/null | grep -qxF -e "--state-dir=$1/rk"; then
     pid=${file#/proc/}; roots="$roots ${pid%/cmdline}"
   fi
 done

@@ -1,0 +1,70 @@
+"""The command line: verbs, wrong use, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netbench.cli import run
+from netbench.quick import job_plan, quick_plan
+from netbench.runs import estimate, runs_of
+from tests.unit.netbench.fakes import install
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["rum"], "No idea what 'rum' is"),
+        (["run"], "nothing to run"),
+        (["plan", "nope.yaml"], "nope.yaml"),
+        (["plan", "--case", "osu_latencx"], "there is no case 'osu_latencx'"),
+        (["plan", "--case", "noise", "--host", "a"], "expected NAME=ADDRESS"),
+        (["plan", "nope.yaml", "--case", "noise"], "together"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["netbench", *argv]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_plan_is_printed_and_nothing_is_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["netbench", "plan", "--case", "noise", "--repeats", "2", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["runs"]) == 3
+    assert shown["seconds"] > 0
+    assert run(["netbench", "plan", "--case", "noise", "--repeats", "2"]) == 0
+    assert "nothing was run" in capsys.readouterr().out
+
+
+def test_cases_and_places_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["netbench", "cases", "--json"]) == 0
+    assert "osu_barrier" in {row["case"] for row in json.loads(capsys.readouterr().out)}
+    assert run(["netbench", "places"]) == 0
+    assert "pod-flannel" in capsys.readouterr().out
+
+
+def test_a_failed_run_is_exit_code_1_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    install(tmp_path / "mpi", figure="nan")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "apiVersion: usernetes.dev/v1alpha1\nkind: Benchmark\ncases: [osu_barrier]\nplaces: [bare-metal]\nrepeats: 1\n"
+        f"warmups: 0\nmpi: {{transport: default}}\nsoftware: {{prefixes: [{tmp_path}/mpi]}}\n"
+    )
+    assert run(["netbench", "run", str(plan), "--out", str(tmp_path / "out"), "--json"]) == 1
+    outcome = json.loads(capsys.readouterr().out)
+    assert list(outcome["failed"]) == ["00000-osu_barrier-c0-n2-r2-bare-metal-001"]
+
+
+def test_quick_needs_less_than_three_minutes_and_changes_the_cluster_twice() -> None:
+    runs, left_out = runs_of(quick_plan())
+    assert not left_out
+    assert estimate(runs) < 180
+    assert {run.place for run in runs} == {"bare-metal", "pod-native", "pod-mesh"}
+
+
+def test_a_job_compares_twenty_times_on_two_hosts() -> None:
+    runs, _ = runs_of(job_plan())
+    assert max(run.repeat for run in runs) == 20
+    assert {run.node_count for run in runs} == {2}
