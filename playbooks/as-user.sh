@@ -5,6 +5,7 @@ set -euo pipefail
 program=$1
 shift
 if [ "$(id -u)" != 0 ]; then
+  export PATH="$venv/bin:$PATH" USERNETES_BUNDLE_CACHE="$cache"
   exec "$venv/bin/$program" "$@"
 fi
 home=$(getent passwd "$demo_user" | cut -d: -f6)

@@ -69,6 +69,10 @@ if [ $with_root = yes ]; then
   rm -f "$log"
 fi
 
+if [ -n "$site_cache" ]; then
+  say "the bundle of $site_cache"
+  exit 0
+fi
 say "the bundle (cache $cache)"
 mkdir -p "$cache"
 "$venv/bin/usernetes" bundle build --cache "$cache" "${components[@]}" >/dev/null

@@ -11,3 +11,6 @@ else
   venv=$checkout/.venv
   cache=${XDG_CACHE_HOME:-$HOME/.cache}/usernetes
 fi
+# A site's bundle, made by its administrator: used as it is, nothing is built.
+site_cache=${USERNETES_BUNDLE_CACHE:-}
+[ -z "$site_cache" ] || cache=$site_cache
