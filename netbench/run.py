@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 
 from netbench.cases import CASES
 from netbench.cases.base import Setup
@@ -24,7 +26,7 @@ from netbench.cases.software import MissingSoftware, Software, find_software
 from netbench.places.cluster import Stage
 from netbench.places.hosts import host_seats
 from netbench.plan import Plan, to_json
-from netbench.record import SUFFIX, RecordError, load
+from netbench.record import SUFFIX, RecordError, load, load_dir
 from netbench.run_conditions import Context
 from netbench.run_one import remember, run_one
 from netbench.runs import Run, runs_of
@@ -85,6 +87,18 @@ def run_plan(
         if outcome.missing:
             say(f"{outcome.missing} runs were not begun before the deadline; the same command goes on from here")
         return outcome
+
+
+def known_times(out: Path) -> dict[tuple[str, int], float]:
+    """Seconds that runs of each (case, cell) took in `out`, by the records of those that succeeded."""
+    records = {record.id: record for record in load_dir(out)[0] if record.sanity.ok and record.start and record.end}
+    spans: dict[tuple[str, int], list[float]] = {}
+    for record in records.values():
+        found = re.fullmatch(r"\d+-([a-z0-9_]+)-c(\d+)-.*", record.id)
+        if found:
+            took = datetime.fromisoformat(str(record.end)) - datetime.fromisoformat(str(record.start))
+            spans.setdefault((found[1], int(found[2])), []).append(took.total_seconds())
+    return {cell: median(times) for cell, times in spans.items()}
 
 
 @contextmanager

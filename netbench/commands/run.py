@@ -16,8 +16,8 @@ from invoke.tasks import task
 from netbench.cases import CASES
 from netbench.cases.software import MissingSoftware, find_software
 from netbench.plan import API_VERSION, STATES, Plan, load_plan, plan_from
-from netbench.record import load_dir
-from netbench.run import Outcome, run_plan
+from netbench.record import SUFFIX
+from netbench.run import Outcome, known_times, run_plan
 from netbench.runs import estimate, runs_of
 from usernetes_deploy.errors import UsageError
 
@@ -39,7 +39,14 @@ HELP = {
 FLAGS = ("case", "place", "host", "prefix")
 
 
-@task(help={**HELP, "json": "print the plan as JSON"}, iterable=FLAGS)
+@task(
+    help={
+        **HELP,
+        "out": "a campaign's folder: what it holds is not counted, and its times make the estimate",
+        "json": "print the plan as JSON",
+    },
+    iterable=FLAGS,
+)
 def plan(
     _: Context,
     plan: str = "",
@@ -55,11 +62,12 @@ def plan(
     launcher: str = "",
     prefix: Any = None,
     kubeconfig: str = "",
+    out: str = "",
     json: bool = False,
 ) -> None:
     """Print what a plan would run, in order, with a time estimate; run nothing."""
     flags = (case, place, nodes, ranks, repeats, warmups, seed, time_limit, host, launcher, prefix, kubeconfig)
-    _print_plan(_plan(plan, flags), as_json=json)
+    _print_plan(_plan(plan, flags), Path(out) if out else None, as_json=json)
 
 
 @task(
@@ -229,9 +237,12 @@ def _host(text: str) -> Mapping[str, str]:
     return {"name": name, "address": address}
 
 
-def _print_plan(plan: Plan, *, as_json: bool) -> None:
+def _print_plan(plan: Plan, out: Path | None, *, as_json: bool) -> None:
     runs, left_out = runs_of(plan)
-    seconds = estimate(runs)
+    known = known_times(out) if out else {}
+    if out:
+        runs = [run for run in runs if not (out / "runs" / run.id / f"{run.id}{SUFFIX}").is_file()]
+    seconds = estimate(runs, known)
     if as_json:
         listed = [{"id": run.id, "state": run.state, "parameters": dict(run.parameters)} for run in runs]
         print(json.dumps({"seconds": round(seconds), "left_out": left_out, "runs": listed}, indent=1))
@@ -259,17 +270,3 @@ def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
                 for value in row.values()
             )
         )
-
-
-def known_times(out: Path) -> dict[tuple[str, int], float]:
-    """Seconds that runs of (case, cell) took in the records of `out`, for a better estimate."""
-    from datetime import datetime
-
-    records, _ = load_dir(out)
-    spans: dict[tuple[str, int], list[float]] = {}
-    for record in records:
-        if record.start and record.end and record.sanity.ok:
-            took = (datetime.fromisoformat(record.end) - datetime.fromisoformat(record.start)).total_seconds()
-            number, case = record.id.split("-c")[-1].split("-")[0], record.id.split("-")[1]
-            spans.setdefault((case, int(number)), []).append(took)
-    return {key: sum(values) / len(values) for key, values in spans.items()}

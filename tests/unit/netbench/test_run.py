@@ -15,7 +15,7 @@ import pytest
 
 from netbench.plan import Plan
 from netbench.record import Record, load_dir
-from netbench.run import Outcome, locked, run_plan
+from netbench.run import Outcome, known_times, locked, run_plan
 from tests.unit.netbench.fakes import install, kubectl, small_plan
 from usernetes_deploy.errors import UsageError
 
@@ -136,6 +136,13 @@ def test_a_folder_of_another_plan_is_refused_with_the_difference(prefix: Path, t
     campaign(small_plan(prefix), tmp_path / "out")
     with pytest.raises(UsageError, match='first difference: \'"repeats": 2'):
         run_plan(small_plan(prefix, repeats=3), tmp_path / "out", say=lambda _: None)
+
+
+def test_the_times_of_runs_that_are_there_make_the_next_estimate(prefix: Path, tmp_path: Path) -> None:
+    campaign(small_plan(prefix), tmp_path / "out")
+    times = known_times(tmp_path / "out")
+    assert list(times) == [("osu_barrier", 0)]
+    assert 0 < times["osu_barrier", 0] < 30
 
 
 def test_two_campaigns_do_not_share_a_folder(prefix: Path, tmp_path: Path) -> None:
