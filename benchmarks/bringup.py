@@ -7,8 +7,12 @@
 Local nodes, from the start of ``usernetes up`` to all Ready, and on to its end: DNS and a pod on every node. The
 baseline (see `kubeadm.baseline`) has machines with network and containerd, and the images imported, before its clock
 starts at ``kubeadm init``: what those took is shown and not held against it. The two take turns within one run, the
-first one changing, so that both see the same machine. Then the growth: other numbers of nodes, and where the time goes, phase by phase, as the
-driver and each node's supervisor saw it. All figures are seconds, medians over the repeats with (minimum-maximum).
+first one changing, so that both see the same machine. Then the growth: other numbers of nodes, and where the time
+goes, phase by phase, as the driver and each node's supervisor saw it. All figures are seconds, medians over the
+repeats with (minimum-maximum).
+
+The second line compares unlike things, to kubeadm's advantage: its pods are ready when DNS answers one name, ours when
+they found all others by name and the next one's page came across the pod network.
 
 Run it as an unprivileged user with subordinate ids and a bundle. It cleans up after itself, also on Ctrl-C and TERM.
 """
@@ -209,10 +213,12 @@ def end(number: int, _: object) -> NoReturn:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each kind; the median is shown")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each kind (at least 1); the median is shown")
     parser.add_argument("--nodes", default="1,2,4,8", help="numbers of nodes for the growth; empty: none")
     parser.add_argument("--no-baseline", action="store_true", help="without kubeadm")
     options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error("--repeats: at least 1")
     counts = [int(word) for word in options.nodes.split(",") if word]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)

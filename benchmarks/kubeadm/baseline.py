@@ -51,7 +51,7 @@ NODE_PROGRAM = Path(__file__).with_name("node.py")
 PATIENCE = 300.0  # seconds for any one step
 # Checks of kubeadm's preflight that are made and reported, but not fatal, and why.
 CANNOT_PASS = {
-    "SystemVerification": "it refuses cgroups v1, which an unprivileged user cannot change; the kubelet is told to accept it",
+    "SystemVerification": "it refuses cgroups v1, which a user cannot change; the kubelet is told to accept them",
 }
 INIT = RUN / "kubeadm-init.yaml"
 
@@ -202,8 +202,8 @@ class Kubeadm:
         user = ["kubeadm", "kubeconfig", "user", f"--config={INIT}", "--client-name=system:kube-proxy"]
         credential = self._enter(first, *user)
         for node in self.up.nodes:
-            script = f"umask 77; mkdir -p {KUBERNETES}; cat > {PROXY_CREDENTIAL}.new; mv {PROXY_CREDENTIAL}.new {PROXY_CREDENTIAL}"
-            self._enter(node, "sh", "-c", script, stdin=credential)
+            whole = f"cat > {PROXY_CREDENTIAL}.new && mv {PROXY_CREDENTIAL}.new {PROXY_CREDENTIAL}"
+            self._enter(node, "sh", "-c", f"umask 77; mkdir -p {KUBERNETES}; {whole}", stdin=credential)
 
     def _api(self, first: NodeConfig) -> Api:
         """The API as kubeadm's administrator, at the port that the first machine publishes on the host."""
