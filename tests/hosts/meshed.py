@@ -22,7 +22,7 @@ import pytest
 
 from tests.hosts.conftest import FILES, ROOT, VirtualHosts, need_root
 from usernetes_deploy import bundle as bundles
-from usernetes_deploy.commands.common import cache_root
+from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
 
 UP_SECONDS = 300  # a bound for a busy machine; what it really takes is the benchmarks' business
@@ -144,7 +144,7 @@ def shared_bundle(hosts: VirtualHosts) -> Path:
     """The bundle in a folder that all virtual hosts see."""
     named = os.environ.get("USERNETES_TEST_BUNDLE")
     try:
-        source = bundles.locate(Path(named) if named else None, cache_root()).root
+        source = bundles.locate(Path(named) if named else None, bundle_cache()).root
     except UsernetesError as error:
         pytest.skip(f"no bundle ({error}); set USERNETES_TEST_BUNDLE")
     target = hosts.state / "bundle"
