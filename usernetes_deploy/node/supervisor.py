@@ -414,6 +414,7 @@ def _mount(*arguments: str) -> None:
 def main() -> None:
     """Read the blob on stdin and be the node."""
     config = NodeConfig.from_json(sys.stdin.buffer.read())
+    os.umask(0o022)  # a batch system's may be stricter; pods that are not root must read what is mounted for them
     os.environ["PATH"] = (
         f"{config.bundle}/bin:{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
     )
