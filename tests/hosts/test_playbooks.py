@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,14 +47,16 @@ def play(hosts: VirtualHosts, playbook: str, *options: str, **variables: object)
 
 def play_there(hosts: VirtualHosts, name: str, playbook: str, *options: str, **variables: object) -> Run:
     """Run a playbook on one host itself, without SSH: half the time."""
+    there = hosts.state / "playbooks"  # a checkout under /tmp is not seen on a host, whose /tmp is its own
+    shutil.copytree(ROOT / "playbooks", there, dirs_exist_ok=True)
     argv = hosts.argv_on(name, "env", "HOME=/tmp", "ANSIBLE_PIPELINING=1", ANSIBLE, "-i", "localhost,", "-c", "local")
-    return run(*argv, playbook, options, variables)
+    return run(*argv, playbook, options, variables, folder=there)
 
 
-def run(*words: Any) -> Run:
+def run(*words: Any, folder: Path = ROOT / "playbooks") -> Run:
     """Run Ansible: argv, the playbook, options, variables."""
     *argv, playbook, options, variables = words
-    argv += [str(ROOT / "playbooks" / playbook), "-e", json.dumps(OWN | variables), *options]
+    argv += [str(folder / playbook), "-e", json.dumps(OWN | variables), *options]
     environment = os.environ | {"ANSIBLE_PIPELINING": "True", "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(
         argv, text=True, capture_output=True, check=False, timeout=300, env=environment, stdin=subprocess.DEVNULL
