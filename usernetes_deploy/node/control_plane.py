@@ -100,6 +100,9 @@ def controller_manager(config: NodeConfig) -> list[str]:
         f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
         "--use-service-account-credentials=true",
         "--leader-elect=false",
+        # Its own default would have it wait for itself: seconds between the API's being ready and the first pod.
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
         "--flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins",
         "--profiling=false",
         # Kubelets renew their lease every 15 s (a quarter of nodeLeaseDurationSeconds).
