@@ -37,6 +37,9 @@ def test_both_ways_give_the_same_answers(instance: Instance) -> None:
     bindings = sorted((Path(instance.flux).resolve().parents[1] / "lib/flux").glob("python3*"))
     if not bindings:
         pytest.skip("this Flux has no flux-python")
+    tried = instance.run(["env", f"PYTHONPATH={bindings[-1]}", instance.python, "-c", "import flux.resource"])
+    if tried.returncode:
+        pytest.skip(f"flux-python cannot be imported by {instance.python}: {tried.stderr.strip().splitlines()[-1]}")
     job = instance.ask("flux", "submit", "-N1", "--job-name=ein Job ü", "sleep", "60")
     number = instance.ask("flux", "job", "id", "--to=dec", job)
     instance.ask("flux", "job", "wait-event", job, "start")

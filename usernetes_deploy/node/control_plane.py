@@ -9,7 +9,8 @@ from __future__ import annotations
 from usernetes_deploy.node.config import KUBERNETES, PKI, RUN, NodeConfig
 
 API_PORT = 6443
-ETCD = "https://127.0.0.1:2379"
+ETCD_PORT = 2379
+ETCD = f"https://127.0.0.1:{ETCD_PORT}"
 
 
 def etcd(config: NodeConfig) -> list[str]:

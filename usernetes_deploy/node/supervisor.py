@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -191,8 +192,15 @@ class Supervisor:
         self.nr(["ip", "link", "set", "lo", "up"])
         env = control_plane.environment()
         (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
-        self.spawn("etcd", control_plane.etcd(config), env=env)
-        self.spawn("kube-apiserver", control_plane.apiserver(config), env=env, started=self._api_started)
+        # An API server that finds no etcd asks again only after a second; etcd itself listens after a fraction of that.
+        etcd = self.spawn("etcd", control_plane.etcd(config), env=env, started=self._etcd_started)
+        self.spawn(
+            "kube-apiserver",
+            control_plane.apiserver(config),
+            env=env,
+            prepare=lambda: wait_until(etcd.ready.is_set, 60, "etcd listening"),
+            started=self._api_started,
+        )
         self.spawn(
             "kube-controller-manager", control_plane.controller_manager(config), env=env, prepare=self._wait_for_api
         )
@@ -206,6 +214,13 @@ class Supervisor:
             self.spawn(
                 "metrics-server", control_plane.metrics_server(config), env=env, prepare=self._wait_for_manifests
             )
+
+    def _etcd_started(self, process: subprocess.Popen[bytes]) -> None:
+        def listening() -> bool:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                return probe.connect_ex(("127.0.0.1", control_plane.ETCD_PORT)) == 0
+
+        wait_until(lambda: control.in_netns(self.netns, listening), 60, "listening", lambda: process.poll() is None)
 
     def _containerd_started(self, process: subprocess.Popen[bytes]) -> None:
         wait_until(Path(CONTAINERD_SOCKET).exists, 30, "listening", lambda: process.poll() is None)
