@@ -77,7 +77,7 @@ class DeviceSpec:
 class RegistrySpec:
     """Where the images of a registry really come from: a mirror, plain HTTP, a certificate of one's own."""
 
-    name: str = _doc("the registry as image names have it: docker.io, registry.example.org:5000", "")
+    name: str = _doc("the registry as image names have it: registry.example.org:5000", "")
     url: str | None = _doc("where it is asked, as http://10.0.0.5:5000; default: https://NAME", None)
     ca: str | None = _doc("file with the authority (PEM) that signed its certificate", None)
 

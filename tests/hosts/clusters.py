@@ -248,7 +248,7 @@ def make_user(name: str) -> int:
 
 def python_for(uid: int) -> str:
     """A Python that this user may run and that has the dependencies; without one the tests are skipped."""
-    for python in filter(None, [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/opt/unvenv/bin/python"]):
+    for python in filter(None, [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/usr/bin/python3"]):
         argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
         tried = subprocess.run(
             [*argv, python, "-c", "import cryptography, invoke, yaml"], capture_output=True, check=False, cwd="/"

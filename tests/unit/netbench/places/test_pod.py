@@ -24,7 +24,7 @@ def place(tmp_path: Path, network: str = "native", **options: Any) -> tuple[PodP
 
 
 def test_a_pod_of_the_hosts_software_sees_it_read_only_and_runs_as_the_user(tmp_path: Path) -> None:
-    made, _ = place(tmp_path, mounts=["/work/osu"])
+    made, _ = place(tmp_path, mounts=["/site/osu"])
     made.open()
     spec = made.manifest("x", "node0")["spec"]
     container = spec["containers"][0]
@@ -32,7 +32,7 @@ def test_a_pod_of_the_hosts_software_sees_it_read_only_and_runs_as_the_user(tmp_
     mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
     assert mounts.pop("/tmp") is False
     assert set(mounts.values()) == {True}
-    assert {"/usr", "/lib", "/bin", "/work/osu"} <= mounts.keys()
+    assert {"/usr", "/lib", "/bin", "/site/osu"} <= mounts.keys()
     assert spec["securityContext"] == {"runAsUser": 0, "runAsGroup": 0}
     assert spec["nodeSelector"] == {"kubernetes.io/hostname": "node0"}
     assert "resources" not in container
