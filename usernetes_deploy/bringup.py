@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.nodes import members_of, stop_nodes
 from usernetes_deploy.phase import Phase, Report, run
@@ -69,6 +68,3 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         state.remove()
         report.line(f"{len(members)} {'node' if len(members) == 1 else 'nodes'} stopped, nothing left")
         return len(members)
-
-
-__all__ = ["CHECK", "UP", "UsernetesError", "down", "up"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from usernetes_deploy import facts
@@ -100,12 +99,3 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
         mesh_port=mesh_port,
         api_port=free_port(up, host, answers, "tcp") if index == 0 else None,
     )
-
-
-def remedies(failures: Mapping[str, BaseException]) -> list[str]:
-    """The distinct remedies of all hosts, in order of appearance."""
-    found: dict[str, None] = {}
-    for error in failures.values():
-        if isinstance(error, HostNotFit):
-            found.update(dict.fromkeys(remedy for _, remedy in error.problems if remedy))
-    return list(found)
