@@ -26,6 +26,7 @@ KEEPALIVE_SECONDS = 10
 IDLE_SECONDS = 5.0
 # Unanswered for so long, the kernel gives the connection up (instead of after a quarter of an hour).
 LOST_AFTER_SECONDS = 20
+THREAD_END_SECONDS = 1.0
 
 # Without a handler of its own, Python prints a library's warnings and tracebacks on stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -64,8 +65,10 @@ class Connection:
 
     def _drop(self) -> None:
         if self.transport is not None:
-            with contextlib.suppress(OSError, EOFError):  # wakes its thread, which close() waits for
+            with contextlib.suppress(OSError, EOFError):
                 self.transport.sock.shutdown(socket.SHUT_RDWR)
+            # close() does not wait for the thread: one about to poll would then poll the next connection's descriptor.
+            self.transport.join(THREAD_END_SECONDS)
             self.transport.close()
             self.transport = None
         if self._proxy is not None:
