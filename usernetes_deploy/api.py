@@ -66,6 +66,14 @@ class Api:
         except UsernetesError:
             return False
 
+    def serves(self, path: str) -> bool:
+        """Whether it answers for this object, be it with "not found": a second before it calls itself ready."""
+        try:
+            self.get(path)
+        except ApiError as error:
+            return error.status == http.client.NOT_FOUND
+        return True
+
     def apply(self, manifest: Mapping[str, Any]) -> Any:
         """Create the object or make it so (server-side apply, our fields win)."""
         path = f"{path_of(manifest)}?fieldManager={FIELD_MANAGER}&force=true"

@@ -245,7 +245,8 @@ class Supervisor:
 
     def _before_kubelet(self, containerd: Component) -> None:
         wait_until(containerd.ready.is_set, 60, "containerd ready")
-        self._wait_for_api()
+        # /readyz waits for roles that are written a second later; a kubelet needs none of them.
+        self._wait_for_api(f"/api/v1/nodes/{self.config.name}")
 
     def _api(self) -> Api:
         """The API as this node's kubelet, over the host's network.
@@ -259,11 +260,11 @@ class Supervisor:
             timeout=5,
         )
 
-    def _wait_for_api(self) -> None:
-        """Ask until the API is ready; less and less often, for a thousand nodes ask at once."""
+    def _wait_for_api(self, path: str = "") -> None:
+        """Ask until the API is ready, or serves `path`; less and less often, for a thousand nodes ask at once."""
         api, pause, ends = self._api(), 0.05, time.monotonic() + API_PATIENCE
         try:
-            while not api.ready():
+            while not (api.serves(path) if path else api.ready()):
                 if time.monotonic() > ends:
                     raise UsernetesError(f"the API at {api.server} is not ready after {API_PATIENCE:g} s")
                 time.sleep(pause)
@@ -295,8 +296,7 @@ class Supervisor:
         exposer.run()
 
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
-        self._wait_for_api()
-        self._mark("api ready")
+        self._wait_for_api(f"/api/v1/nodes/{self.config.name}")
         if not self._manifests.is_set():
             admin = Api(
                 self.config.api_outside,
@@ -308,6 +308,8 @@ class Supervisor:
             admin.close()
             self._manifests.set()
             self._mark("manifests")
+        self._wait_for_api()
+        self._mark("api ready")
 
     def _wait_for_manifests(self) -> None:
         if not self._manifests.wait(API_PATIENCE):
