@@ -17,11 +17,16 @@ from netbench.record import Rank
 from usernetes_deploy.errors import UsageError
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-# $1: folder; the rest: the program. Read by `ranks_seen`.
+# $1: folder; the rest: the program. Read by `ranks_seen`. $NETBENCH_CPUS: see `cpus_env`.
 RANK_SCRIPT = (
     'n="${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-?}}}}"; '
-    "c=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status); "
-    'echo "netbench rank $n node ${NETBENCH_NODE:-$(uname -n)} cpus $c" >&2; '
+    'l="${MPI_LOCALRANKID:-${OMPI_COMM_WORLD_LOCAL_RANK:-${FLUX_TASK_LOCAL_ID:-${SLURM_LOCALID:-0}}}}"; '
+    'h="${NETBENCH_NODE:-$(uname -n)}"; '
+    'for e in $NETBENCH_CPUS; do case "$e" in "$h="*) '
+    'p=$(IFS=:; set -- ${e#*=}; shift $((l % $#)); echo "$1"); '
+    'taskset -pc "$p" $$ >/dev/null || exit 125;; esac; done; '
+    "c=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/$$/status); "
+    'echo "netbench rank $n node $h cpus $c" >&2; '
     'cd "$1" || exit 125; shift; exec "$@"'
 )
 RANK_LINE = re.compile(r"^(?:\[[^\]]*\] )?netbench rank (\d+) node (\S+) cpus ([\d,-]+)$", re.M)
@@ -151,6 +156,16 @@ def transport_env(transport: str, interface: str | None) -> dict[str, str]:
     if interface:
         env |= {"UCX_NET_DEVICES": interface, "FI_TCP_IFACE": interface, "OMPI_MCA_btl_tcp_if_include": interface}
     return env
+
+
+def cpus_env(cpus: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """Environment that holds the ranks of a node to its CPUs, one each and in turn, whatever starts them.
+
+    >>> cpus_env({"a": (0, 1), "b": ()})
+    {'NETBENCH_CPUS': 'a=0:1'}
+    """
+    held = [f"{node}={':'.join(map(str, numbers))}" for node, numbers in cpus.items() if numbers]
+    return {"NETBENCH_CPUS": " ".join(held)} if held else {}
 
 
 def ranks_seen(stderr: str) -> list[Rank]:

@@ -44,6 +44,7 @@ class HostPlan:
     address: str = about("IP address that the other hosts reach it by")
     run: tuple[str, ...] = about("command in front of `sh -c ...`; empty: by the plan's launcher", default=())
     topology: str | None = about("where it stands, e.g. rack3/switch1", default=None)
+    cpus: tuple[int, ...] = about("CPUs that its MPI ranks are held to, one each; empty: not held", default=())
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from netbench.cases import CASES
 from netbench.cases.base import Case, Command, NotSane, Parsed, Setup
 from netbench.cases.lammps import check_energy
 from netbench.cases.software import MissingSoftware
-from netbench.launch import PATH, Seat, mpi_argv, ranks_seen, transport_env, write_agent
+from netbench.launch import PATH, Seat, cpus_env, mpi_argv, ranks_seen, transport_env, write_agent
 from netbench.places.base import Place, PlaceError
 from netbench.places.hosts import own_address
 from netbench.places.pod import PodPlace
@@ -95,7 +95,8 @@ def _mpi(attempt: Attempt, context: Context, command: Command, seats: Sequence[S
     run, mpi = attempt.run, context.plan.mpi
     interfaces = {attempt.before[seat.name].interface_of(seat.address) for seat in seats}
     interface = next(iter(interfaces)) if len(interfaces) == 1 else None
-    env = {**command.env, **transport_env(mpi.transport, interface), **mpi.env}
+    held = cpus_env({host.name: host.cpus for host in context.plan.hosts})
+    env = {**command.env, **transport_env(mpi.transport, interface), **held, **mpi.env}
     agent = None
     if mpi.launcher in ("hydra", "openmpi"):
         agent = write_agent(attempt.folder / "agent.sh", seats)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netbench.launch import Seat, mpi_argv, ranks_seen, transport_env, write_agent
+from netbench.launch import RANK_SCRIPT, Seat, cpus_env, mpi_argv, ranks_seen, transport_env, write_agent
 from netbench.record import Rank
 from usernetes_deploy.errors import UsageError
 
@@ -98,3 +98,19 @@ def test_tcp_is_fixed_for_all_libraries_at_once_or_nothing_is_touched() -> None:
 def test_ranks_say_where_they_are_also_with_a_prefix() -> None:
     text = "noise\nnetbench rank 1 node b cpus 0-3,8\n[0] netbench rank 0 node a cpus 2\n"
     assert ranks_seen(text) == [Rank(0, "a", "2"), Rank(1, "b", "0-3,8")]
+
+
+@pytest.mark.parametrize(("local", "cpu"), [("0", "0"), ("1", "1"), ("2", "0")])
+def test_a_rank_is_held_to_its_hosts_next_cpu_and_says_so(tmp_path: Path, local: str, cpu: str) -> None:
+    tool = tmp_path / "taskset"
+    tool.write_text("#!/bin/sh\ntrue\n")
+    tool.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "NETBENCH_NODE": "b", "PMI_RANK": "5", "MPI_LOCALRANKID": local}
+    run = ["sh", "-c", RANK_SCRIPT, "netbench", "/", "echo", "it runs"]
+    done = subprocess.run(run, env=env | cpus_env({"a": (7,), "b": (0, 1)}), capture_output=True, text=True, check=True)
+    assert done.stdout == "it runs\n"
+    assert done.stderr.startswith("netbench rank 5 node b cpus ")  # taskset's stdout is not the program's
+    tool.write_text(f'#!/bin/sh\n[ "$2" = {cpu} ]\n')
+    subprocess.run(run, env=env | cpus_env({"a": (7,), "b": (0, 1)}), capture_output=True, check=True)
+    refused = subprocess.run(run, env=env | cpus_env({"b": (9,)}), capture_output=True, check=False)
+    assert refused.returncode == 125
