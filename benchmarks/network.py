@@ -60,18 +60,22 @@ def connect():
     return c
 def ask(c):
     c.send(b"x"); c.recv(1)
-c, trips = connect(), []
-for _ in range(5000):
-    began = time.perf_counter(); ask(c); trips.append(time.perf_counter() - began)
-c.close()
-count, began = 0, time.perf_counter()
-while time.perf_counter() < began + 2:
-    c = connect(); ask(c)
-    # Ended by a reset: thousands of ports in TIME_WAIT would make the next place's search for a free one long.
-    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)); c.close(); count += 1
-took = time.perf_counter() - began
+found = {}
+if sys.argv[2] == "latency":
+    c, trips = connect(), []
+    for _ in range(5000):
+        began = time.perf_counter(); ask(c); trips.append(time.perf_counter() - began)
+    c.close()
+    found["latency_us"] = statistics.median(trips) * 1e6
+else:
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() < began + 2:
+        c = connect(); ask(c)
+        # Ended by a reset: thousands of ports in TIME_WAIT would make the next place's search for a free one long.
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)); c.close(); count += 1
+    found["connections_per_s"] = count / (time.perf_counter() - began)
 connect().send(b"q")
-print(json.dumps({"latency_us": statistics.median(trips) * 1e6, "connections_per_s": count / took}))
+print(json.dumps(found))
 """
 # Counted where the client runs: what it takes to start a process in a pod is not the network's.
 STREAM = """
@@ -142,7 +146,14 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
         for number in range(options.repeats):
             for place, (at_client, at_server, _, address) in places.items():
                 print(f"{backend}: {place} {number + 1}/{options.repeats}", file=sys.stderr, flush=True)
-                samples[place].append(measure(at_client, at_server, address, options.seconds))
+                found = streams(at_client, at_server, address, options.seconds)
+                found |= talk("latency", at_client, at_server, address)
+                samples[place].append(found)
+        # At the end: each connection leaves slirp4netns a UDP session to search through for minutes, which would be
+        # held against flannel in all that is measured after it.
+        for number in range(options.repeats):
+            for place, (at_client, at_server, _, address) in places.items():
+                samples[place][number] |= talk("connections", at_client, at_server, address)
         medians = {place: median_of(values) for place, values in samples.items()}
         proxy = many_services(state, bare(client), options) if backend == "mesh" else {}
         return {"mtu": client.record["mtu"], "samples": samples, "medians": medians, "kubeProxy": proxy}
@@ -211,8 +222,8 @@ def process_seconds(at: Run, pid: str) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def measure(at_client: Run, at_server: Run, address: str, seconds: int) -> dict[str, float]:
-    """One place once: throughput in Gbit/s, CPU seconds for each GB, latency in us, connections a second."""
+def streams(at_client: Run, at_server: Run, address: str, seconds: int) -> dict[str, float]:
+    """Throughput of one place in Gbit/s, and CPU seconds for each GB."""
     found: dict[str, float] = {}
     for streams in (1, 4):
         for direction, flag in (("out", []), ("in", ["-R"])):
@@ -229,9 +240,14 @@ def measure(at_client: Run, at_server: Run, address: str, seconds: int) -> dict[
                 )
             found[f"gbit_s_{streams}_{direction}"] = received["bits_per_second"] / 1e9
             found[f"cpu_s_per_gb_{streams}_{direction}"] = answer["busy_s"] / (received["bytes"] / 1e9)
+    return found
+
+
+def talk(what: str, at_client: Run, at_server: Run, address: str) -> dict[str, float]:
+    """`what` of one place: "latency" in us, or "connections" a second."""
     at_server(["sh", "-c", f"setsid python3 -c '{SERVER % PORT}' >/dev/null 2>&1 </dev/null &"], 20)
     time.sleep(0.5)
-    found.update(json.loads(at_client(["python3", "-c", CLIENT % PORT, address], 60)))
+    found: dict[str, float] = json.loads(at_client(["python3", "-c", CLIENT % PORT, address, what], 60))
     return found
 
 

@@ -70,8 +70,8 @@ class Api:
         """Whether it answers for this object, be it with "not found": a second before it calls itself ready."""
         try:
             self.get(path)
-        except ApiError as error:
-            return error.status == http.client.NOT_FOUND
+        except UsernetesError as error:  # one too busy to answer in time included
+            return isinstance(error, ApiError) and error.status == http.client.NOT_FOUND
         return True
 
     def apply(self, manifest: Mapping[str, Any]) -> Any:
