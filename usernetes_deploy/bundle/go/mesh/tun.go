@@ -39,7 +39,7 @@ func openTUN(path, name string, mtu int) (tun.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up interface %s: %w", name, err)
 	}
-	return fixedMTU{device, mtu}, nil
+	return paced{fixedMTU{device, mtu}, newPacer()}, nil
 }
 
 func attach(path, name string, mtu int) (int, error) {
