@@ -103,8 +103,8 @@ class ClusterSpec:
         "etcd's data: disk survives a restart of the node; memory is faster, for throw-away clusters", "disk"
     )
     system_cpus: str | None = _doc("CPUs that Kubernetes' own processes are held to, as in 0-1,8; default: all", None)
-    devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods", ())
-    images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start", ())
+    devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods: {name, paths, count}", ())
+    images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start, by their paths there", ())
     registries: tuple[RegistrySpec, ...] = _doc(
         "mirrors of registries, or ones with plain HTTP or an authority of their own: {name, url, ca}", ()
     )
@@ -308,6 +308,11 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
         spec.system_cpus is None or cpu_set(spec.system_cpus) is not None,
         f"expected CPUs as in 0-1,8, got {spec.system_cpus!r}",
     )
+    for path, folder in (
+        ("storage.shared", spec.storage.shared),
+        ("storage.nodeDirectory", spec.storage.node_directory),
+    ):
+        need(path, folder is None or folder.startswith("/"), f"expected an absolute path, got {folder!r}")
     for index, device in enumerate(spec.devices):
         need(f"devices[{index}].name", bool(NAME.match(device.name)), f"expected a resource name, got {device.name!r}")
         need(f"devices[{index}].paths", bool(device.paths), "expected at least one glob of device files")

@@ -41,6 +41,11 @@ class ClusterState:
     root: Path
     name: str
 
+    def __post_init__(self) -> None:
+        """The name becomes a folder that `remove` removes: it must be one below `root`."""
+        if "/" in self.name or self.name.startswith(".") or not self.name:
+            raise UsageError(f"{self.name!r} is no name of a cluster", remedy="usernetes list")
+
     @property
     def directory(self) -> Path:
         """``<root>/<name>``."""
@@ -205,7 +210,8 @@ def clusters(root: Path) -> list[ClusterState]:
     """All clusters begun under `root`, by name."""
     if not root.is_dir():
         return []
-    found = (ClusterState(root, path.name) for path in sorted(root.iterdir()) if path.is_dir())
+    folders = (path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    found = (ClusterState(root, path.name) for path in folders)
     return [state for state in found if state.exists()]
 
 

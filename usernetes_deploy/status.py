@@ -34,8 +34,9 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
         node_status(entry, outcome.results.get(entry["name"]), outcome.failures.get(entry["name"]), objects)
         for entry in document["nodes"]
     ]
-    dns = next((node["dns"] for node in nodes if node["dns"]), None)
-    well = all(node["ready"] and node["alive"] for node in nodes)
+    answers = [node["dns"] for node in nodes if node["dns"]]
+    dns = next((answer for answer in answers if not answer["ok"]), answers[0] if answers else None)
+    well = all(is_well(node) for node in nodes)
     return {
         "schema": SCHEMA,
         "cluster": document["name"],
@@ -114,6 +115,12 @@ def node_status(
         "limits": node.get("limits", {}),
         "phases": node.get("phases", {}),
     }
+
+
+def is_well(node: Mapping[str, Any]) -> bool:
+    """Whether a node is Ready, has nothing to complain of, and none of its components is down."""
+    down = [item for item in node["components"] if item["state"] in ("backing off", "stopped")]
+    return bool(node["ready"] and node["alive"]) and not node["problems"] and not down
 
 
 def text(found: Mapping[str, Any]) -> str:

@@ -52,7 +52,16 @@ def test_every_verb_has_a_page_with_an_example(verb: str, capsys: pytest.Capture
         (["statsu"], "'statsu' is not a verb of usernetes; did you mean status?"),
         (["kubctl"], "did you mean kubectl?"),
         (["xyzzy"], "'xyzzy' is not a verb of usernetes\n"),
-        (["status", "--jsno"], "no verb here takes the flag --jsno; did you mean --json?"),
+        (["status", "--jsno"], "status takes no flag --jsno; did you mean --json?"),
+        (["status", "--nodes", "3"], "status takes no flag --nodes\n  fix: usernetes --help status\n"),
+        (["bundle", "biuld"], "'bundle biuld' is not a verb of usernetes; did you mean bundle build?"),
+        (["logs", "--lines", "many"], "--lines: expected a number, got 'many'"),
+        (["status", "--watch=soon"], "--watch: expected a number, got 'soon'"),
+        (["up", "--set", "storage.shared=data"], "storage.shared: expected an absolute path, got 'data'"),
+        (["up", "--set", "storage.shared=/no/such"], "storage.shared: /no/such is no directory that you can write"),
+        (["up", "--set", "images=[/no/such.tar]"], "images[0]: /no/such.tar is not a file"),
+        (["down", "--cluster", ".."], "'..' is no name of a cluster"),
+        (["down", "--cluster", "/"], "'/' is no name of a cluster"),
         (["up", "--nodes"], "needed value"),
         (["up", "--nodes", "three"], "--nodes: expected a whole number, got 'three'"),
         (["up", "--nodes", "0"], "nodes: expected a whole number from 1 to 4096, got 0"),
@@ -77,6 +86,47 @@ def test_wrong_use_is_exit_code_2_with_a_word_and_changes_nothing(
     assert said in err
     assert "Traceback" not in err
     assert not (home / ".local").exists()
+
+
+def test_a_cluster_that_is_named_by_a_path_removes_nothing(home: Path) -> None:
+    precious = home / "precious"
+    precious.mkdir()
+    for name in (str(precious), "../../../precious", "."):
+        assert usernetes("down", "--cluster", name) == 2
+        assert usernetes("status", "--cluster", name) == 2
+    assert precious.exists()
+
+
+@pytest.mark.parametrize("words", [["bundle"], ["bundle", "--help"], ["--help", "bundle"]])
+def test_a_group_of_verbs_has_a_page(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert usernetes(*words) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("Usage: usernetes bundle VERB")
+    assert "\n  bundle build " in page
+    assert "images" not in page
+
+
+@pytest.mark.parametrize("columns", [20, 40, 200])
+def test_help_fits_narrow_terminals(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("usernetes_deploy.cli", "invoke.program"):
+        monkeypatch.setattr(f"{module}.pty_size", lambda: (columns, 24))
+    for words in (["--help"], ["--help", "up"], ["bundle"]):
+        assert usernetes(*words) == 0
+    page = capsys.readouterr().out
+    assert "--min-nodes=STRING" in page
+    assert "bundle build" in page
+
+
+def test_the_short_form_of_help_is_no_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in sorted(COLLECTION.task_names):
+        assert usernetes("--help", *verb.split(".")) == 0
+    assert "  -h " not in capsys.readouterr().out
+
+
+def test_hosts_may_be_set_as_a_list() -> None:
+    assert cluster.spec_from(None, None, {"hosts": None}, ["hosts=[a, b]"]).hosts == ("a", "b")
 
 
 def test_a_missing_bundle_says_how_to_make_one(capsys: pytest.CaptureFixture[str], home: Path) -> None:
@@ -107,11 +157,37 @@ def test_each_kind_of_failure_has_its_exit_code(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_term_ends_a_verb_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(cluster.spec, "describe", lambda: signal.raise_signal(signal.SIGTERM))
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_term_and_a_lost_terminal_end_a_verb_as_ctrl_c_does(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(cluster.spec, "describe", lambda: signal.raise_signal(number))
     assert usernetes("spec") == 130
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(cluster.spec, "describe", lambda: str(signal.raise_signal(signal.SIGHUP) or ""))
+        assert usernetes("spec") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [("| true", 0, ""), (">/dev/full", 1, "usernetes: [Errno 28] No space left on device\n"), (">&-", 0, "")],
+    ids=["reader gone", "disk full", "closed"],
+)
+def test_an_output_that_takes_nothing_is_no_traceback(home: Path, redirection: str, code: int, said: str) -> None:
+    wait = "sleep 0.05; " if redirection.startswith("|") else ""
+    script = f"{{ {wait}{sys.executable} -m usernetes_deploy.cli spec; }} {redirection}"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=False, env={"HOME": str(home)}, cwd=Path.cwd()
+    )
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_results_go_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:

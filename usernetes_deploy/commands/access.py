@@ -12,7 +12,7 @@ from invoke.tasks import task
 
 from usernetes_deploy import status as statuses
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show
-from usernetes_deploy.errors import UsageError
+from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.nodes import members_of
 
@@ -72,7 +72,15 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
     """
     state = chosen(cluster)
     binary = f"{state.read()['bundle']['root']}/bin/kubectl"
-    os.execve(binary, ["kubectl", *context.config.words], {**environment(), "KUBECONFIG": str(state.kubeconfig)})
+    ours = {"KUBECONFIG": str(state.kubeconfig), "KUBECACHEDIR": str(state.directory / "kubectl")}  # gone with `down`
+    try:
+        os.execve(binary, ["kubectl", *context.config.words], {**environment(), **ours})
+    except OSError as error:
+        raise UsernetesError(
+            error.strerror or str(error),
+            tried=f"run {binary}",
+            remedy="KUBECONFIG=$(usernetes kubeconfig) and a kubectl",
+        ) from error
 
 
 @task(

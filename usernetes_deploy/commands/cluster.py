@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from usernetes_deploy import bundle as bundles
 from usernetes_deploy.commands import flux
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
+    Verb,
     bundle_cache,
     chosen,
+    is_job,
     located,
     node_program,
     report,
@@ -23,8 +27,7 @@ from usernetes_deploy.commands.common import (
     show,
 )
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import BundleError, NodeFailures, UsageError
-from usernetes_deploy.launch import flux_jobs
+from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError
 from usernetes_deploy.launchers import launcher_for, ssh_targets
 from usernetes_deploy.phase import run
 from usernetes_deploy.state import ClusterState
@@ -55,17 +58,33 @@ def spec_from(file: str | None, cluster: str | None, flags: dict[str, Any], assi
         values[path] = spec.parse_value(text)
     limit = values.pop("limit", None) or ""
     if values.get("hosts") is not None:
-        values["hosts"] = [values["hosts"]] if values["hosts"] else []
+        hosts = values["hosts"]
+        values["hosts"] = ([hosts] if hosts else []) if isinstance(hosts, str) else hosts
         values["launcher"] = values.get("launcher") or "ssh"
     document = spec.merge(document, {"name": cluster, **values})
     sources = document.get("hosts")
     well_formed = isinstance(sources, list) and sources and all(isinstance(source, str) for source in sources)
     if document.get("launcher") == "ssh" and "nodes" not in document and well_formed:  # else `load` says what is wrong
         document["nodes"] = len(ssh_targets(tuple(sources or ()), limit))
-    return spec.load(document, file or "the command line")
+    source = file or "the command line"
+    return on_this_host(spec.load(document, source), source)
+
+
+def on_this_host(wanted: spec.ClusterSpec, source: str) -> spec.ClusterSpec:
+    """The paths of a local cluster are this host's: those of images may be relative, all must be there."""
+    if wanted.launcher != "local":
+        return wanted
+    images, shared = tuple(str(Path(image).absolute()) for image in wanted.images), wanted.storage.shared
+    problems = [(f"images[{n}]", f"{path} is not a file") for n, path in enumerate(images) if not Path(path).is_file()]
+    if shared and not (Path(shared).is_dir() and os.access(shared, os.W_OK)):
+        problems.append(("storage.shared", f"{shared} is no directory that you can write"))
+    if problems:
+        raise SpecError(problems, source)
+    return dataclasses.replace(wanted, images=images)
 
 
 @task(
+    klass=Verb,
     iterable=["set"],
     help={
         **SPEC_HELP,
@@ -147,7 +166,7 @@ def down(_: Context, cluster: str | None = None, keep_logs: str | None = None, q
       usernetes down
       usernetes down --cluster demo --keep-logs ./logs
     """
-    if cluster and not ClusterState(roots(), cluster).exists() and not flux_jobs.looks_like_job(cluster):
+    if cluster and not is_job(cluster) and not ClusterState(roots(), cluster).exists():
         ClusterState(roots(), cluster).remove()
         report(quiet=quiet).line(f"no cluster named {cluster}; nothing to do")
         return
@@ -157,7 +176,7 @@ def down(_: Context, cluster: str | None = None, keep_logs: str | None = None, q
     bringup.down(state, report(quiet=quiet), node_program(), Path(keep_logs) if keep_logs else None)
 
 
-@task(iterable=["set"], help={**SPEC_HELP, "json": "as JSON"})
+@task(klass=Verb, iterable=["set"], help={**SPEC_HELP, "json": "as JSON"})
 def check(
     _: Context,
     file: str | None = None,

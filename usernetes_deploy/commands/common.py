@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
+
+from invoke.tasks import Task
 
 from usernetes_deploy import nodezip
 from usernetes_deploy.bundle import Bundle, locate, store
@@ -19,6 +21,14 @@ from usernetes_deploy.state import ClusterState, choose, state_root
 CLUSTER_HELP = (
     "name of the cluster, or the id of its Flux job (default: the only one there is, else $USERNETES_CLUSTER)"
 )
+
+
+class Verb(Task[Any]):
+    """A verb with a flag that begins with h: the short form ``-h`` asks for help and is not that flag's."""
+
+    def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
+        """What invoke makes of one argument."""
+        return super().arg_opts(name, default, {*taken_names, "h"})
 
 
 def environment() -> Mapping[str, str]:
@@ -62,9 +72,18 @@ def roots() -> Path:
 
 def chosen(cluster: str | None) -> ClusterState:
     """The cluster that a verb means; a Flux job's id means the cluster in that job."""
-    if cluster and flux_jobs.looks_like_job(cluster) and not ClusterState(roots(), cluster).exists():
+    if is_job(cluster):
         return flux_jobs.adopt(roots(), cluster)
     return choose(roots(), cluster, environment())
+
+
+def is_job(cluster: str | None) -> TypeGuard[str]:
+    """Whether a name is that of a Flux job (or a path of jobs), and of no cluster known here."""
+    return bool(
+        cluster
+        and flux_jobs.looks_like_job(cluster)
+        and ("/" in cluster or not ClusterState(roots(), cluster).exists())
+    )
 
 
 def report(*, quiet: bool = False) -> Report:
@@ -74,4 +93,4 @@ def report(*, quiet: bool = False) -> Report:
 
 def show(result: Any) -> None:
     """Print a result as JSON on stdout."""
-    print(json.dumps(result, indent=2, ensure_ascii=False))
+    print(json.dumps(result, indent=2, ensure_ascii=False), flush=True)

@@ -20,7 +20,7 @@ from usernetes_deploy.errors import TimedOut, UsernetesError
 from usernetes_deploy.launchers import launcher_for
 from usernetes_deploy.state import ClusterState
 
-NAME = "demo"
+NAME = "usernetes-demo"  # `demo` is what people call their own
 PATIENCE = 60.0
 MANIFEST = Path(__file__).parent.parent / "demo.yaml"
 

@@ -10,20 +10,21 @@ from invoke.tasks import task
 from usernetes_deploy import growth
 from usernetes_deploy.commands import flux
 from usernetes_deploy.commands.cluster import number
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report
+from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.launchers import enlarged
 
 
 @task(
+    klass=Verb,
     help={
         "cluster": CLUSTER_HELP,
         "nodes": "how many further nodes (local launcher; Flux: free hosts of the job, else of a further one)",
         "hosts": "which further hosts (ssh launcher): a list as node[05-08], or a file",
         "accept-new": "trust host keys never seen before (ssh launcher)",
         "quiet": "no progress, only the names of the new nodes",
-    }
+    },
 )
 def add(
     _: Context,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from invoke.context import Context
@@ -39,7 +40,7 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
 
     def put(host: Host) -> None:
         member = members[host.name]
-        there = f"{member.directory}/{path.name}"
+        there = f"{member.directory}/load-{os.getpid()}.tar"  # not its own name: `etcd` is a folder there
         launcher.send(host, path, there, timeout=LOAD_DEADLINE)
         ctr = str(staged_root(document, member) / "bin" / "ctr")
         argv = [

@@ -142,13 +142,11 @@ def enter(state: ClusterState, node: str | None, namespace: str, command: list[s
         os.execv(program[0], [*program, *verb, "--", *command])
     launcher = launcher_from_state(document["launcher"], node_program())
     try:
-        done = launcher.run(member.host, [*launcher.node_program(member.host), *verb, "--", *command], timeout=3600)
+        code = launcher.stream(member.host, [*launcher.node_program(member.host), *verb, "--", *command])
     finally:
         launcher.close()
-    print(done.stdout, end="")
-    print(done.stderr, end="", file=sys.stderr)
-    if done.returncode:
-        sys.exit(done.returncode if done.returncode > 0 else 128 - done.returncode)
+    if code:
+        sys.exit(code if code > 0 else 128 - code)
 
 
 def serve_socks(state: ClusterState, node: str | None, namespace: str) -> None:

@@ -18,6 +18,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 import usernetes_deploy
+from usernetes_deploy.commands.common import Verb
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch import hostlist, inventory
 
@@ -39,6 +40,7 @@ SSH_ARGUMENTS = "-C -o ControlMaster=auto -o ControlPersist=20s -o ServerAliveIn
 
 
 @task(
+    klass=Verb,
     iterable=["user"],
     help={
         "hosts": "host list (node[01-16]), file of hosts or Ansible inventory (default: this machine)",
