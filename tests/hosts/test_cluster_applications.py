@@ -210,7 +210,9 @@ def test_pods_on_different_nodes_share_a_volume_of_class_shared(cluster: Cluster
     )
     assert finished(cluster, "sharer-node0").split() == ["node0", "node1"]
     assert finished(cluster, "sharer-node1").split() == ["node0", "node1"]
-    assert list((cluster.account.home / "shared").rglob("node1"))  # it is the directory that the spec names
+    folder = cluster.account.home / "shared" / "usernetes-volumes"  # in the directory that the spec names
+    assert list(folder.rglob("node1"))
+    assert folder.stat().st_mode & 0o777 == 0o700  # the volumes themselves are open to every uid of a pod
 
 
 def test_exec_logs_cp_and_port_forward_work(cluster: Cluster, tmp_path: Path) -> None:

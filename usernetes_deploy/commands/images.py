@@ -50,9 +50,8 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
         try:
             done = launcher.run(host, argv, timeout=LOAD_DEADLINE)
             if done.returncode:
-                raise CommandFailed(
-                    ["ctr", "images", "import", path.name], done.returncode, done.stderr, node=host.name
-                )
+                said = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("time="))
+                raise CommandFailed(["ctr", "images", "import", path.name], done.returncode, said, node=host.name)
         finally:
             launcher.run(host, ["rm", "-f", there])
 

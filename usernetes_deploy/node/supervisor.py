@@ -174,7 +174,7 @@ class Supervisor:
             _mount("--bind", str(config.root / name), str(target))
         if config.shared:
             own_directory(SHARED)
-            _mount("--rbind", config.shared, str(SHARED))
+            _mount("--rbind", str(private_folder(Path(config.shared))), str(SHARED))
 
     def _write_files(self) -> None:
         for name, content in self.config.files.items():
@@ -400,6 +400,13 @@ def own_directory(path: Path) -> None:
         if part.is_symlink() and any(Path(top) in part.parents for top in COPIED_UP):
             part.unlink()
         part.mkdir(exist_ok=True)
+
+
+def private_folder(shared: Path) -> Path:
+    """The folder of volumes in a directory that other users may well enter: volumes are open to any uid, this is not."""
+    folder = shared / "usernetes-volumes"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def raise_limits() -> None:
