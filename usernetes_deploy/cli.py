@@ -104,6 +104,7 @@ class Usernetes(Program):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program and exit."""
+    os.umask(os.umask(0o002) | 0o002)  # a batch system's may be 0, and folders in between would be everybody's
     sys.exit(run(list(argv if argv is not None else sys.argv)))
 
 

@@ -246,3 +246,9 @@ def test_the_spec_that_is_printed_is_taken_back(home: Path, capsys: pytest.Captu
     (home / "c.yaml").write_text(capsys.readouterr().out)
     loaded = cluster.spec_from(str(home / "c.yaml"), "demo", {"nodes": 3}, ["network.mtu=1400", "metrics=true"])
     assert (loaded.name, loaded.nodes, loaded.network.mtu, loaded.metrics) == ("demo", 3, 1400, True)
+
+
+def test_nothing_is_made_that_everybody_may_write() -> None:
+    code = "import os, usernetes_deploy.cli as cli; os.umask(0); cli.run = lambda _: os.umask(0); cli.main([])"
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd())
+    assert done.returncode == 0o002

@@ -403,7 +403,7 @@ def own_directory(path: Path) -> None:
 
 
 def private_folder(shared: Path) -> Path:
-    """The folder of volumes in a directory that other users may well enter: volumes are open to any uid, this is not."""
+    """The folder of volumes in a directory that others may well enter: volumes are open to any uid, this is not."""
     folder = shared / "usernetes-volumes"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
