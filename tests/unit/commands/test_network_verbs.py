@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.unit.made_up import MadeUp
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.commands import network
 from usernetes_deploy.errors import UsageError
+from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.nodes import members_of
 
 
@@ -73,3 +75,16 @@ def test_a_port_that_could_not_be_had_is_shown_as_its_node_port() -> None:
         "ports": [{"port": 80, "error": "x"}, {"port": 8080}, {"port": 90, "error": "x"}],
     }
     assert network.answering(entry, ports) == ["192.0.2.1:30080", "192.0.2.1:8080"]
+
+
+def test_a_command_on_another_host_prints_as_it_goes_and_its_exit_code_is_ours(
+    made_up: MadeUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(host: Host, argv: Any, _: bytes) -> Completed:
+        return Completed(argv, 3, f"{host.name}: {argv[-2:]}\n", "warned\n")
+
+    made_up.launcher._answers["inside"] = answer
+    with pytest.raises(SystemExit) as ended:
+        network.enter(made_up.state, "node1", "default", ["hostname", "-s"])
+    assert ended.value.code == 3
+    assert capsys.readouterr() == ("node1: ['hostname', '-s']\n", "warned\n")
