@@ -12,7 +12,7 @@ from typing import Any
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "flux"
 
-PROGRAM = f"""#!{sys.executable}
+PROGRAM = f"""#!{sys.executable} -IS
 import json, os, subprocess, sys
 folder = os.path.dirname(os.path.abspath(__file__))
 argv = sys.argv[1:]

@@ -49,7 +49,8 @@ def test_several_brokers_on_a_host_have_names_of_their_own() -> None:
     assert named[2].labels["usernetes.dev/flux-gpus"] == "4"
 
 
-def test_lost_hosts_are_left_out(fake: FakeFlux, tmp_path: Path) -> None:
+def test_lost_hosts_are_left_out(fake: FakeFlux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usernetes_deploy.launch.flux.JOIN_SECONDS", 0.2)
     fake.answer("resource", "status", stdout="1\n")
     launcher = make(fake, tmp_path, count=2)
     assert [host.name for host in launcher.hosts()] == ["fl0", "fl2"]

@@ -74,8 +74,9 @@ class World:
 
 
 @pytest.fixture
-def world(fake: FakeFlux, tmp_path: Path) -> World:
-    """Where sessions are made."""
+def world(fake: FakeFlux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Where sessions are made; they look ten times a second."""
+    monkeypatch.setattr("usernetes_deploy.launch.flux_session.LOOK_SECONDS", 0.1)
     return World(fake, tmp_path)
 
 
@@ -86,7 +87,7 @@ def when_ready(world: World, call: Callable[[], object]) -> threading.Thread:
         ends = time.monotonic() + 20
         while not any("is ready" in line for line in world.told) and time.monotonic() < ends:
             time.sleep(0.02)
-        time.sleep(0.5)
+        time.sleep(0.2)
         call()
 
     thread = threading.Thread(target=wait)

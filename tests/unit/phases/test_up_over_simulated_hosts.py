@@ -21,6 +21,16 @@ from usernetes_deploy.phase import run
 SECRET = re.compile(r"PRIVATE KEY|client-key-data|privateKey")
 
 
+@pytest.fixture(autouse=True)
+def no_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens at the simulated hosts' addresses; a network would take seconds to say so."""
+
+    def refuse(*_: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("usernetes_deploy.api.Api._exchange", refuse)
+
+
 def begin(up: BringUp, count: int) -> None:
     """The first `count` phases."""
     run(bringup.UP[:count], up, up.report)

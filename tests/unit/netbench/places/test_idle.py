@@ -24,13 +24,19 @@ def test_the_tree_is_found_by_the_nodes_folder(tmp_path: Path, monkeypatch: pyte
         ["sh", "-c", f"sh -c '{busy}' & wait", f"--state-dir={tmp_path}/rk"], start_new_session=True
     )
     try:
-        done = subprocess.run(["sh", "-c", idle.script(str(tmp_path))], capture_output=True, text=True, check=True)
-        other = subprocess.run(["sh", "-c", idle.script("/elsewhere")], capture_output=True, text=True, check=True)
+        asked = [
+            subprocess.Popen(
+                ["sh", "-c", idle.script(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for folder in (str(tmp_path), "/elsewhere")
+        ]
+        (out, err), (other, _) = [process.communicate() for process in asked]
+        assert [process.returncode for process in asked] == [0, 0]
     finally:
         os.killpg(root.pid, signal.SIGKILL)
         root.wait()
-    cost = idle.parse(done.stdout)
+    cost = idle.parse(out)
     assert cost is not None
     assert cost > 5
-    assert done.stderr == ""
-    assert idle.parse(other.stdout) is None
+    assert err == ""
+    assert idle.parse(other) is None
