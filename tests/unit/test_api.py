@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from usernetes_deploy import api as module
-from usernetes_deploy.api import Api, ApiError, client_context, path_of
+from usernetes_deploy.api import Api, ApiError, client_context, path_of, patiently
 from usernetes_deploy.errors import TimedOut, UsernetesError
 
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}, "data": {"x": "1"}}
@@ -210,3 +210,37 @@ def test_an_objects_path_follows_its_kind(version: str, kind: str, path: str) ->
 def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsernetesError, match=f"load {tmp_path}/ca.crt, {tmp_path}/a.crt and {tmp_path}/a.key"):
         client_context(*(str(tmp_path / name) for name in ("ca.crt", "a.crt", "a.key")))
+
+
+@pytest.mark.parametrize(
+    "momentary", [ApiError("etcd", 500), ApiError("busy", 429), ApiError("refused"), TimedOut("no answer within 10 s")]
+)
+def test_a_server_that_has_too_much_to_do_is_asked_again(
+    momentary: UsernetesError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    errors = [momentary, momentary]
+
+    def call() -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    assert patiently(call, 60) == "done"
+    errors = [momentary] * 3
+    with pytest.raises(type(momentary)):
+        patiently(call, -1)
+    assert len(errors) == 2
+
+
+@pytest.mark.parametrize("final", [ApiError("no", 403), ApiError("not found", 404), UsernetesError("no kubeconfig")])
+def test_what_asking_again_does_not_help_is_raised_at_once(final: UsernetesError) -> None:
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(1)
+        raise final
+
+    with pytest.raises(UsernetesError):
+        patiently(call, 60)
+    assert len(calls) == 1

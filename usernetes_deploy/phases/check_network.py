@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from usernetes_deploy.api import Api
+from usernetes_deploy.api import Api, patiently
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import TimedOut
 
 NAMESPACE = "kube-system"
 NAME = "usernetes-probe"
+PATIENCE = 20.0  # seconds for a server that has too much to do
 LABELS = {"usernetes.dev/probe": "network"}
 # Each pod serves a page; it is ready when the DNS names all pods and the next one in the ring has answered.
 # (The list is there three times, for sed looks for the end of a range only from its second line on.
@@ -42,11 +43,10 @@ class CheckNetwork:
         members = len(up.existing) + len(up.nodes) - len(up.missing)
         api = up.api()
         try:
-            begin(api, up)
+            patiently(lambda: begin(api, up), PATIENCE)
             self._wait(api, members, up.deadline)
         finally:
-            for manifest in probe(up):
-                api.delete(manifest)
+            patiently(lambda: end(api, up), PATIENCE)
             api.close()
         return f"{members} pods answer by name" if members > 1 else "DNS answers"
 
@@ -57,7 +57,7 @@ class CheckNetwork:
         ends = time.monotonic() + seconds
         path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=usernetes.dev/probe=network"
         while True:
-            pods = api.get(path)["items"]
+            pods = patiently(lambda: api.get(path)["items"], PATIENCE)
             if sum(is_ready(pod) for pod in pods) >= members:
                 return
             if time.monotonic() > ends:
@@ -69,6 +69,12 @@ def begin(api: Api, up: BringUp) -> None:
     """Have the probe pods made; `wait_ready` does so while nodes are still becoming Ready, to lose no time."""
     for manifest in probe(up):
         api.apply(manifest)
+
+
+def end(api: Api, up: BringUp) -> None:
+    """Have the probe pods taken away."""
+    for manifest in probe(up):
+        api.delete(manifest)
 
 
 def probe(up: BringUp) -> list[dict[str, Any]]:

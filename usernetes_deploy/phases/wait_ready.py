@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from usernetes_deploy.api import is_momentary
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
 from usernetes_deploy.nodes import ask_nodes, members_of
@@ -35,11 +36,15 @@ class WaitReady:
         api = up.api()
         try:
             while True:
-                answers = api.ready()
-                if answers and up.wait and not begun:
-                    begin(api, up)  # its pods start as soon as their node is Ready
-                    begun = True
-                ready = ready_nodes(api.get, wanted) if answers else set()
+                try:
+                    answers = api.ready()
+                    if answers and up.wait and not begun:
+                        begin(api, up)  # its pods start as soon as their node is Ready
+                        begun = True
+                    ready = ready_nodes(api.get, wanted) if answers else set()
+                except UsernetesError as error:
+                    if not is_momentary(error):
+                        raise
                 if ready >= wanted:
                     break
                 waited = time.monotonic() - began

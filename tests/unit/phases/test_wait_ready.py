@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from usernetes_deploy.phases.wait_ready import explain, is_ready, ready_nodes
+from tests.unit.made_up import FakeApi, node_object
+from tests.unit.phases.made_up import make
+from usernetes_deploy import bringup
+from usernetes_deploy.api import ApiError
+from usernetes_deploy.errors import TimedOut
+from usernetes_deploy.phase import run
+from usernetes_deploy.phases.wait_ready import WaitReady, explain, is_ready, ready_nodes
 
 ALIVE: dict[str, Any] = {"alive": True, "lastExit": None}
 
@@ -46,3 +53,45 @@ def test_only_wanted_nodes_whose_ready_condition_holds_count() -> None:
     items = [node("a", "True"), node("b", "False"), node("c", "Unknown"), node("d", "True")]
     assert ready_nodes(lambda _: {"items": items}, {"a", "b", "c"}) == {"a"}
     assert not is_ready({})
+
+
+@pytest.mark.parametrize("error", [TimedOut("no answer within 10 s"), ApiError("etcd leader changed", 503), None])
+def test_a_moment_without_an_answer_does_not_end_the_wait(
+    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = make(tmp_path, 1)
+    run(bringup.UP[:7], up, up.report)
+    assert up.report.log
+    up.report.log.close()
+    left = [error, error] if error else []
+
+    class Hesitating(FakeApi):
+        def get(self, path: str) -> Any:
+            if left and path == "/api/v1/nodes":
+                raise left.pop()  # type: ignore[misc]
+            return super().get(path)
+
+        def ready(self) -> bool:
+            return True
+
+    api = Hesitating({"/api/v1/nodes": {"items": [node_object("node0")]}})
+    monkeypatch.setattr(type(up), "api", lambda *_: api)
+    assert WaitReady().apply(up) == "1 Ready"
+    assert left == []
+    assert {manifest["kind"] for manifest in api.applied} == {"Service", "DaemonSet"}  # the probe, once
+    assert len(api.applied) == 2
+
+
+def test_a_refusal_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    up = make(tmp_path, 1)
+    run(bringup.UP[:7], up, up.report)
+    assert up.report.log
+    up.report.log.close()
+
+    class Refusing(FakeApi):
+        def ready(self) -> bool:
+            return True
+
+    monkeypatch.setattr(type(up), "api", lambda *_: Refusing({"/api/v1/nodes": ApiError("forbidden", 403)}))
+    with pytest.raises(ApiError, match="forbidden"):
+        WaitReady().apply(up)
