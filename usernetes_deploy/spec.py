@@ -7,6 +7,7 @@ usable as they are, and `describe()` prints the commented default file from the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import re
 import types
@@ -231,8 +232,11 @@ def camel(name: str) -> str:
     return head + "".join("CIDR" if part == "cidr" else part.capitalize() for part in rest)
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 def _build(cls: Any, body: Mapping[str, Any], at: str, problems: list[tuple[str, str]]) -> Any:
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {camel(entry.name): entry.name for entry in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for key, value in body.items():

@@ -102,6 +102,7 @@ def make_cluster(root: Path, name: str = "demo", nodes: int = 2) -> MadeUp:
             "cgroups": "none",
             "meshPort": 20001,
             "apiPort": 20002,
+            "handle": {"pid": 5},
         }
         for index, node in enumerate(names)
     ]

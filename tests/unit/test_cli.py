@@ -202,6 +202,8 @@ def test_results_go_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
 def test_down_of_what_is_not_there_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
     assert usernetes("down", "--cluster", "gone") == 0
     assert "nothing to do" in capsys.readouterr().err
+    assert usernetes("down") == 0
+    assert "there is no cluster; nothing to do" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

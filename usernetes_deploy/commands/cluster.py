@@ -30,7 +30,7 @@ from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError
 from usernetes_deploy.launchers import launcher_for, ssh_targets
 from usernetes_deploy.phase import run
-from usernetes_deploy.state import ClusterState
+from usernetes_deploy.state import ClusterState, clusters
 from usernetes_deploy.text import table
 
 SPEC_HELP = {
@@ -166,6 +166,9 @@ def down(_: Context, cluster: str | None = None, keep_logs: str | None = None, q
       usernetes down
       usernetes down --cluster demo --keep-logs ./logs
     """
+    if not cluster and not clusters(roots()):
+        report(quiet=quiet).line("there is no cluster; nothing to do")
+        return
     if cluster and not is_job(cluster) and not ClusterState(roots(), cluster).exists():
         ClusterState(roots(), cluster).remove()
         report(quiet=quiet).line(f"no cluster named {cluster}; nothing to do")
