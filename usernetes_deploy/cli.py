@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-import inspect
 import io
-import os
 import re
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
-
-from invoke.collection import Collection
-from invoke.exceptions import Exit, ParseError, UnexpectedExit
-from invoke.program import Program
 
 from usernetes_deploy import __version__
+from usernetes_deploy.commandline import HELP, Verbs, exit_code
 from usernetes_deploy.commands import COLLECTION, PASS_THROUGH
-from usernetes_deploy.errors import UsageError, UsernetesError
 
 OPTIONS = """
   -h, --help [VERB]                 this page, or that of a verb
@@ -36,24 +27,11 @@ Results go to stdout, progress to stderr. Examples:
   usernetes status --json
   usernetes down
 """
-INTERRUPTED = 130
-HELP = ("--help", "-h")
 GROUPS = tuple(COLLECTION.collections)
 
 
-class Usernetes(Program):
-    """invoke's Program with our exit codes and suggestions, and verbs that hand their words on to another program."""
-
-    def carry_out(self, argv: Sequence[str], words: Sequence[str]) -> None:
-        """Parse and run; `words` are another program's. Raises what goes wrong, where invoke would print and exit."""
-        self.create_config()
-        self.parse_core(list(argv))
-        self.parse_collection()
-        self.parse_tasks()
-        self.parse_cleanup()
-        self.update_config()
-        self.config.load_overrides({"words": list(words)})
-        self.execute()
+class Usernetes(Verbs):
+    """Our own front page."""
 
     def print_help(self) -> None:
         """One page: the verbs and the flags that mean something here (invoke's others are for task files)."""
@@ -67,15 +45,6 @@ class Usernetes(Program):
         print(OPTIONS.strip("\n"))
         print(EPILOGUE)
 
-    def print_task_help(self, name: str) -> None:
-        """The page of one verb."""
-        text = inspect.getdoc(self.collection[name]) or ""
-        print(f"Usage: {self.binary} {name.replace('.', ' ')} [--flags]\n\n{text}\n")
-        flags = self.parser.contexts[name].help_tuples()
-        if flags:
-            print("Flags:\n")
-            self.print_columns(flags)
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program and exit."""
@@ -88,34 +57,9 @@ def run(argv: list[str]) -> int:
     >>> run(["usernetes", "no-such-verb"])
     2
     """
-    # TERM ends an `up` as Ctrl-C does: what was begun is taken back.
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     program = Usernetes(version=__version__, name="usernetes", binary="usernetes", namespace=COLLECTION)
-    try:
-        ours, words = pass_on(argv)
-        ours = help_first(ours)
-        program.carry_out(ours, words)
-    except ParseError as error:
-        print(explain(str(error), COLLECTION), file=sys.stderr)
-        return UsageError.exit_code
-    except UsernetesError as error:
-        print(f"usernetes: {error}", file=sys.stderr)
-        return error.exit_code
-    except Exit as error:
-        if error.message:
-            print(error.message, file=sys.stderr)
-        return int(error.code)
-    except UnexpectedExit as error:
-        return int(error.result.exited)
-    except KeyboardInterrupt:
-        print("usernetes: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return 0
+    ours, words = pass_on(argv)
+    return exit_code("usernetes", COLLECTION, lambda: program.carry_out(ours, words))
 
 
 def pass_on(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -145,42 +89,6 @@ def pass_on(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             return words[:place], words[place:]
     return words[:place], words[place + 1 :]
-
-
-def help_first(argv: Sequence[str]) -> list[str]:
-    """``VERB --help`` as invoke takes it with any verb: ``--help VERB``.
-
-    >>> help_first(["usernetes", "images.load", "--help"])
-    ['usernetes', '--help', 'images.load']
-    """
-    words = list(argv)
-    if len(words) > 2 and not words[1].startswith("-") and any(word in HELP for word in words[2:]):
-        return [words[0], HELP[0], words[1]]
-    return words
-
-
-def explain(problem: str, collection: Collection) -> str:
-    """A parse error in our words, with the verb or flag that may have been meant."""
-    said = problem.partition("'")[2].partition("'")[0]
-    verbs = list(collection.task_names)
-    if problem.startswith("No idea what"):
-        if said.startswith("-"):
-            known = {f"--{name}" for task in verbs for name in _flags(collection, task)}
-            near = difflib.get_close_matches(said.partition("=")[0], known, n=1)
-            what = f"no verb here takes the flag {said}"
-        else:
-            near = difflib.get_close_matches(said, verbs, n=1, cutoff=0.5)
-            what = f"{said!r} is not a verb of usernetes"
-        return f"usernetes: {what}" + (f"; did you mean {near[0]}?" if near else "") + "\n  fix: usernetes --help"
-    return f"usernetes: {problem}\n  fix: usernetes --help VERB"
-
-
-def _flags(collection: Collection, task: str) -> list[str]:
-    return [name.replace("_", "-") for argument in collection[task].get_arguments() for name in argument.names]
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def test_each_kind_of_failure_has_its_exit_code(
 
     monkeypatch.setattr(cluster.spec, "describe", fail)
     if isinstance(error, BrokenPipeError):  # stdout is closed for good then: not that of the tests
-        monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+        monkeypatch.setattr(os, "dup2", lambda *_: None)
     assert usernetes("spec") == code
     assert "Traceback" not in capfd.readouterr().err
 

@@ -7,30 +7,27 @@ import signal
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from netbench.places import idle
 
 
 def test_ticks_become_percent_of_one_core() -> None:
-    assert idle.parse("@hz 100\n@ticks 0\n@ticks 50\n") == 10.0
-    assert idle.parse("@none\n") is None
+    assert idle.parse("@hz 100\n@ticks 0\n@ticks 50\n", 5) == 10.0
+    assert idle.parse("@none\n", 5) is None
 
 
-def test_the_tree_is_found_by_the_nodes_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idle, "SECONDS", 1)
+def test_the_tree_is_found_by_the_nodes_folder(tmp_path: Path) -> None:
     busy = "while :; do :; done"
     root = subprocess.Popen(
         ["sh", "-c", f"sh -c '{busy}' & wait", f"--state-dir={tmp_path}/rk"], start_new_session=True
     )
     try:
-        done = subprocess.run(["sh", "-c", idle.script(str(tmp_path))], capture_output=True, text=True, check=True)
-        other = subprocess.run(["sh", "-c", idle.script("/elsewhere")], capture_output=True, text=True, check=True)
+        done = subprocess.run(["sh", "-c", idle.script(str(tmp_path), 1)], capture_output=True, text=True, check=True)
+        other = subprocess.run(["sh", "-c", idle.script("/elsewhere", 1)], capture_output=True, text=True, check=True)
     finally:
         os.killpg(root.pid, signal.SIGKILL)
         root.wait()
-    cost = idle.parse(done.stdout)
+    cost = idle.parse(done.stdout, 1)
     assert cost is not None
     assert cost > 5
     assert done.stderr == ""
-    assert idle.parse(other.stdout) is None
+    assert idle.parse(other.stdout, 1) is None
