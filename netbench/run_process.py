@@ -49,7 +49,8 @@ class Ended:
         lost = LOST.search(text)
         if lost:
             how = LOST_HOW.search(text)
-            return f"a rank was lost on {lost[2].removesuffix(ALIAS)}: {how[1] if how else f'exit code {lost[3]}'}{_last_words(text)}"
+            said = how[1] if how else f"exit code {lost[3]}"
+            return f"a rank was lost on {lost[2].removesuffix(ALIAS)}: {said}{_last_words(text)}"
         missing = MISSING.search(self.stderr)
         if missing:
             return f"{missing[1] or missing[3]} is missing on a node"

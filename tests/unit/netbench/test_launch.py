@@ -32,7 +32,10 @@ def test_hydra_gets_an_agent_the_nodes_in_order_and_an_environment_of_its_own() 
 @pytest.mark.parametrize(
     ("launcher", "words"),
     [
-        ("openmpi", ["plm_rsh_agent /out/agent.sh", "--host a.netbench:2,b.netbench:2", "-x UCX_TLS=tcp,self", "ppr:2:node"]),
+        (
+            "openmpi",
+            ["plm_rsh_agent /out/agent.sh", "--host a.netbench:2,b.netbench:2", "-x UCX_TLS=tcp,self", "ppr:2:node"],
+        ),
         ("flux", ["flux run -N2 -n4", "--requires=hosts:a,b", "--env=UCX_TLS=tcp,self"]),
         ("srun", ["srun -N2 -n4", "--nodelist=a,b", "UCX_TLS=tcp,self"]),
     ],
