@@ -16,7 +16,7 @@ SIZES = {"sizes": "8:65536"}
 OUTPUT = {
     **{name: (f"osu-7/{name}.txt", {} if name == "osu_barrier" else SIZES) for name in OSU},
     "lammps_hns": ("lammps_hns.txt", {"steps": "10"}),
-    "lammps_lj": ("lammps_lj.txt", {"steps": "20"}),
+    "lammps_lj": ("lammps_lj.txt", {"steps": "100"}),
     "tcp_stream": ("tcp_stream.json", {"seconds": "2"}),
     "tcp_rr": ("tcp_rr.txt", {}),
     "noise": ("noise.txt", {}),
