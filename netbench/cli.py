@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from invoke.collection import Collection
-from invoke.exceptions import Exit, ParseError
-from invoke.program import Program
 
 from netbench.commands import data
 from netbench.commands import run as running
 from usernetes_deploy import __version__
-from usernetes_deploy.errors import UsageError, UsernetesError
+from usernetes_deploy.commandline import Verbs, exit_code
 
 EPILOGUE = """
-Exit codes: 0 done, 1 failed (a run, or all), 2 wrong use, 3 a host is not fit, 4 every failed run hung.
+Exit codes: 0 done, 1 failed (a run, or all), 2 wrong use, 3 a host is not fit, 4 every failed run hung;
+130 interrupted (a campaign: 1, and the same command goes on).
 Results go to stdout, progress to stderr. Examples:
 
   netbench quick                                          a first look on this machine
@@ -27,23 +24,13 @@ Results go to stdout, progress to stderr. Examples:
 """
 
 
-class Netbench(Program):
-    """invoke's Program without configuration files."""
+class Netbench(Verbs):
+    """invoke's front page, and no configuration files."""
 
     def print_help(self) -> None:
         """invoke's page and what it leaves out."""
         super().print_help()
         print(EPILOGUE.strip("\n"))
-
-    def follow(self, argv: list[str]) -> None:
-        """`Program.run` without its handling of errors, which prints them and forgets wrong use."""
-        self.create_config()
-        self.parse_core(argv)
-        self.parse_collection()
-        self.parse_tasks()
-        self.parse_cleanup()
-        self.update_config()
-        self.execute()
 
     def update_config(self, merge: bool = True) -> None:
         """No configuration files, no environment: a verb's flags say everything."""
@@ -79,27 +66,9 @@ def run(argv: list[str]) -> int:
     >>> run(["netbench", "no-such-verb"])
     2
     """
-    # TERM (the end of a job's time) ends a campaign as Ctrl-C does: what was begun is ended, and can be gone on with
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    program = Netbench(version=__version__, name="netbench", binary="netbench", namespace=collection())
-    try:
-        program.follow(named(argv))
-    except ParseError as error:
-        print(f"netbench: {error}\n  fix: netbench --help, or netbench --help VERB", file=sys.stderr)
-        return UsageError.exit_code
-    except UsernetesError as error:
-        print(f"netbench: {error}", file=sys.stderr)
-        return error.exit_code
-    except Exit as error:
-        if error.message:
-            print(error.message, file=sys.stderr)
-        return int(error.code)
-    except KeyboardInterrupt:
-        print("netbench: interrupted", file=sys.stderr)
-        return 1
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return 0
+    verbs = collection()
+    program = Netbench(version=__version__, name="netbench", binary="netbench", namespace=verbs)
+    return exit_code("netbench", verbs, lambda: program.carry_out(named(argv)))
 
 
 def named(argv: Sequence[str]) -> list[str]:
@@ -112,10 +81,6 @@ def named(argv: Sequence[str]) -> list[str]:
     if len(words) > 2 and words[1] in ("plan", "run", "job") and not words[2].startswith("-"):
         words.insert(2, "--plan")
     return words
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -149,11 +149,12 @@ def _template(rule: Rule, groups: Mapping[str, str], name: str) -> tuple[Record 
     ranks = int(groups.get("ranks") or 0) or nodes * (rule.ranks_per_node or 0)
     if not place or nodes < 1 or ranks < 1:
         return None, Unread(name, 0, f"its path and the rule {rule.path!r} do not tell place, nodes and ranks")
+    form = known_format(rule.format)
     limits = None if rule.cpu_limit_cores is None else (Limits(node="all", cpu_cores=rule.cpu_limit_cores),)
     return Record(
         id="to-be-numbered",
         campaign=rule.campaign,
-        case=Case(name=rule.case, family=known_format(rule.format).family),
+        case=Case(name=rule.case, family=form.family, tool=form.tool, label=form.label),
         place=place,
         node_count=nodes,
         ranks=ranks,

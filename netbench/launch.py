@@ -17,11 +17,13 @@ from netbench.record import Rank
 from usernetes_deploy.errors import UsageError
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+# hydra and mpirun start ranks on a host of their own name by themselves, past the agent and so outside the pod
+ALIAS = ".netbench"
 # $1: folder; the rest: the program. Read by `ranks_seen`. $NETBENCH_CPUS: see `cpus_env`.
 RANK_SCRIPT = (
     'n="${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-?}}}}"; '
     'l="${MPI_LOCALRANKID:-${OMPI_COMM_WORLD_LOCAL_RANK:-${FLUX_TASK_LOCAL_ID:-${SLURM_LOCALID:-0}}}}"; '
-    'h="${NETBENCH_NODE:-$(uname -n)}"; '
+    'h="${NETBENCH_NODE:-ELSE}"; '
     'for e in $NETBENCH_CPUS; do case "$e" in "$h="*) '
     'p=$(IFS=:; set -- ${e#*=}; shift $((l % $#)); echo "$1"); '
     'taskset -pc "$p" $$ >/dev/null || exit 125;; esac; done; '
@@ -56,7 +58,7 @@ class Seat:
 
 
 def write_agent(path: Path, seats: Sequence[Seat]) -> Path:
-    """A script called as ``AGENT [-x] NODE COMMAND...``, as hydra and Open MPI call ssh.
+    """A script called as ``AGENT [-x] NODE.netbench COMMAND...``, as hydra and Open MPI call ssh.
 
     It gives the far side a clean environment, so that no place inherits what another lacks.
     """
@@ -65,7 +67,7 @@ def write_agent(path: Path, seats: Sequence[Seat]) -> Path:
         "# made by netbench: reaches each node of one place",
         'while [ "${1#-}" != "$1" ]; do shift; done',
     ]
-    lines += ["node=$1; shift", 'case "$node" in']
+    lines += [f"node=${{1%{ALIAS}}}; shift", 'case "$node" in']
     for seat in seats:
         if seat.joined:
             # a login shell of its own is on the far side: it parses the line, and its environment is the site's
@@ -96,8 +98,10 @@ def mpi_argv(
     each, rest = divmod(ranks, len(seats))
     if rest or each < 1:
         raise UsageError(f"{ranks} ranks cannot be dealt evenly to {len(seats)} nodes")
-    wrapped = ["sh", "-c", RANK_SCRIPT, "netbench", folder or "/", *program]
-    names = ",".join(seat.name for seat in seats)
+    by_agent = launcher in ("hydra", "openmpi")
+    script = RANK_SCRIPT.replace("ELSE", "outside-the-agent" if by_agent else "$(uname -n)")
+    wrapped = ["sh", "-c", script, "netbench", folder or "/", *program]
+    names = ",".join(seat.name + (ALIAS if by_agent else "") for seat in seats)
     variables = {"PATH": PATH, **env}
     if launcher == "hydra":
         head = [str(mpiexec), "-launcher", "ssh", "-launcher-exec", str(agent), "-disable-hostname-propagation"]
@@ -116,7 +120,7 @@ def mpi_argv(
         ]
         return [*head, *(part for key, value in variables.items() for part in ("-genv", key, value)), *wrapped]
     if launcher == "openmpi":
-        slots = ",".join(f"{seat.name}:{each}" for seat in seats)
+        slots = ",".join(f"{seat.name}{ALIAS}:{each}" for seat in seats)
         head = [
             str(mpiexec),
             "--allow-run-as-root",

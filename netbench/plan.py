@@ -63,6 +63,11 @@ class SoftwarePlan:
     prefixes: tuple[str, ...] = about("installation prefixes", default=())
     modules: tuple[str, ...] = about("environment modules to load", default=())
     hns: str | None = about("folder of the ReaxFF HNS example", default=None)
+    scratch: str | None = about(
+        "folder for netbench's own programs and inputs; default: on each host's own disk, handed out",
+        default=None,
+        pattern="^/",
+    )
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class ClusterPlan:
     kubectl: tuple[str, ...] = about("kubectl, with arguments that are always given", default=("kubectl",))
     managed: bool = about("true: make clusters with usernetes also without a spec file", default=False)
     settle: float = about("seconds between a cluster's start and the first run", default=5.0, minimum=0)
+    weigh: float = about("seconds over which what it costs at rest is measured; 0: not at all", default=5.0, minimum=0)
 
     @property
     def makes_clusters(self) -> bool:

@@ -16,7 +16,9 @@ SCRIPT = r"""
 say() { printf '@%s\n' "$*"; }
 say kernel "$(uname -r)"
 say cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null)"
-say governor "$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null)"
+frequency=/sys/devices/system/cpu/cpu0/cpufreq
+if [ -d /sys/devices/system/cpu/cpu0 ] && [ ! -d "$frequency" ]; then say governor "none: no cpufreq here"
+else say governor "$(cat $frequency/scaling_governor 2>/dev/null)"; fi
 say load "$(cut -d' ' -f1 /proc/loadavg 2>/dev/null)"
 ip -o link show 2>/dev/null | sed -n 's/^[0-9]*: \([^:@]*\).* mtu \([0-9]*\).*/@mtu \1 \2/p'
 ip -o addr show 2>/dev/null | sed -n 's/^[0-9]*: *\([^ ]*\) *inet6* \([^ \/]*\).*/@address \1 \2/p'

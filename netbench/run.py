@@ -25,6 +25,7 @@ from netbench.cases.base import Setup
 from netbench.cases.software import MissingSoftware, Software, find_software
 from netbench.places.cluster import Stage
 from netbench.places.hosts import host_seats
+from netbench.places.scratch import hand_out, make, scratch_of, take_back
 from netbench.plan import Plan, to_json
 from netbench.record import SUFFIX, RecordError, load, load_dir
 from netbench.run_conditions import Context
@@ -70,7 +71,7 @@ def run_plan(
         outcome = Outcome(left_out=left_out)
         for reason in left_out:
             say(f"left out: {reason}")
-        context, stage = _prepare(plan, out, runs, say)
+        context, stage = _prepare(plan, out, [run for run in runs if retry or not _record(out, run).is_file()], say)
         campaign = _Campaign(out, len(runs), context, stage, outcome, say, retry)
         ends = time.monotonic() + deadline if deadline else None
         try:
@@ -84,6 +85,7 @@ def run_plan(
             say("interrupted; the same command goes on from here")
         finally:
             stage.close()
+            take_back(context.software.scratch, stage.seats)
         if outcome.missing:
             say(f"{outcome.missing} runs were not begun before the deadline; the same command goes on from here")
         return outcome
@@ -131,27 +133,34 @@ def _same_plan(plan: Plan, out: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _record(out: Path, run: Run) -> Path:
+    return out / "runs" / run.id / f"{run.id}{SUFFIX}"
+
+
 def _prepare(plan: Plan, out: Path, runs: list[Run], say: Callable[[str], None]) -> tuple[Context, Stage]:
-    scratch = (out / "scratch").absolute()
-    scratch.mkdir(exist_ok=True)
-    software = find_software(scratch, plan.software.prefixes, plan.software.modules, plan.software.hns)
+    wanted = plan.software
+    scratch = scratch_of(out, wanted.scratch)
+    make(scratch)
+    software = find_software(scratch, wanted.prefixes, wanted.modules, wanted.hns, plan.mpi.launcher)
     seats = host_seats(plan)
+    files = _files(runs, software)
+    if got := hand_out(scratch, seats):
+        say(f"netbench's programs and inputs were handed out to {', '.join(got)}")
     topology = {host.name: host.topology for host in plan.hosts}
-    stage = Stage(plan, seats, software.mounts(_files(runs, software)), out / "cluster.log", say)
-    return Context(plan, software, topology, stage.idle_cost, _versions(software)), stage
+    stage = Stage(plan, seats, software.mounts(files), out / "cluster.log", say)
+    return Context(plan, software, topology, stage.idle_cost, _versions(plan.mpi.launcher, software)), stage
 
 
-def _versions(software: Software) -> dict[str, str]:
+def _versions(launcher: str, software: Software) -> dict[str, str]:
     """Of what is the same for all runs."""
     versions = {"netbench": __version__, "libc": " ".join(platform.libc_ver())}
     try:
-        said = subprocess.run(
-            [str(software.mpiexec()), "--version"], capture_output=True, text=True, timeout=20, check=False
-        ).stdout
+        argv = [launcher if launcher in ("flux", "srun") else str(software.mpiexec()), "--version"]
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
     except (MissingSoftware, OSError, subprocess.TimeoutExpired):
         return versions
-    found = re.search(r"(?:Version:|\(Open MPI\)|Open MPI\)?)\s*(\S+)", said)
-    return versions | ({"mpi": found[1]} if found else {})
+    found = re.search(r"(?:Version:|\(Open MPI\)|commands:|slurm)\s*(\S+)", said)
+    return versions | ({"mpi" if launcher in ("hydra", "openmpi") else launcher: found[1]} if found else {})
 
 
 def _files(runs: list[Run], software: Software) -> list[str]:
@@ -162,7 +171,7 @@ def _files(runs: list[Run], software: Software) -> list[str]:
         try:
             command = case.command(Setup(software, run.node_count, run.ranks, run.parameters))
             files += [*command.binaries.values(), *command.inputs.values()]
-            if case.kind == "mpi":
+            if case.kind == "mpi" and software.launcher in ("hydra", "openmpi"):
                 files.append(str(software.mpiexec()))
         except MissingSoftware:
             continue
@@ -184,7 +193,7 @@ class _Campaign:
     def make(self, run: Run) -> None:
         """Make `run`, unless its folder holds it already."""
         folder = self.out / "runs" / run.id
-        if (folder / f"{run.id}{SUFFIX}").is_file() and self._keep(run, folder):
+        if _record(self.out, run).is_file() and self._keep(run, folder):
             return
         started = time.monotonic()
         reason = self._attempt(run, folder)
@@ -204,8 +213,13 @@ class _Campaign:
             notes = _set_aside(folder)
             folder.mkdir(parents=True)
             record = run_one(run, self.context, folder, lambda: self.stage.place(run.place))
-            versions = {**record.versions, **(self.stage.versions if run.state != "none" else {})}
-            replace(record, notes=(*record.notes, *notes), versions=versions).save(folder)
+            if run.state != "none":
+                record = replace(
+                    record,
+                    versions={**record.versions, **self.stage.versions},
+                    notes=(*record.notes, *self.stage.notes),
+                )
+            replace(record, notes=(*record.notes, *notes)).save(folder)
         except RecordError as error:
             return f"the record is not valid: {error.problems}"
         except OSError as error:

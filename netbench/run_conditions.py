@@ -78,7 +78,9 @@ def note_hashes(attempt: Attempt, context: Context, place: str, seats: Sequence[
         for name, (hashed, libraries) in answers.items():
             for path, digest in hashed.items():
                 if digest == "missing":
-                    raise NotSane(f"benchmark missing: {path} is not on {name}")
+                    ours = Path(path).is_relative_to(context.software.scratch)
+                    hint = "; give a folder that all hosts share as software.scratch in the plan" if ours else ""
+                    raise NotSane(f"benchmark missing: {path} is not on {name}{hint}")
                 if digest != first[0].get(path):
                     raise NotSane(f"{path} on {name} is another file than on {seats[0].name}")
             if libraries != first[1]:

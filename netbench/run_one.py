@@ -58,6 +58,8 @@ def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Pl
         if trouble and trouble != reason:
             reason = f"{trouble} (the run: {reason})"
         record = replace(attempt.record, sanity=Sanity(ok=False, reason=reason), end=_now())
+        if not record.nodes:
+            record = replace(record, notes=(*record.notes, "it failed before the nodes could be looked at"))
     raw = tuple(sorted(path.name for path in folder.iterdir() if path.suffix == ".txt"))
     return replace(record, exit_code=attempt.ended.exit_code if attempt.ended else None, raw=raw)
 
@@ -65,10 +67,10 @@ def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Pl
 def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[Seat]) -> Parsed:
     run, case = attempt.run, CASES[attempt.run.case]
     setup = Setup(context.software, run.node_count, run.ranks, run.parameters)
-    command = case.command(setup)
-    note_hashes(attempt, context, place.name, seats, command)
     attempt.before = look(seats)
     note_nodes(attempt, context, seats)
+    command = case.command(setup)
+    note_hashes(attempt, context, place.name, seats, command)
     if case.kind == "pod":
         attempt.ended = _start_pods(attempt, place, seats)
     elif case.kind == "pair":
@@ -97,14 +99,10 @@ def _mpi(attempt: Attempt, context: Context, command: Command, seats: Sequence[S
     interface = next(iter(interfaces)) if len(interfaces) == 1 else None
     held = cpus_env({host.name: host.cpus for host in context.plan.hosts})
     env = {**command.env, **transport_env(mpi.transport, interface), **held, **mpi.env}
-    agent = None
+    agent = mpiexec = None
     if mpi.launcher in ("hydra", "openmpi"):
         agent = write_agent(attempt.folder / "agent.sh", seats)
-    mpiexec = None
-    if mpi.launcher == "hydra":
         mpiexec = context.software.mpiexec()
-    elif mpi.launcher == "openmpi":
-        mpiexec = context.software.program("mpirun", remedy="name Open MPI's prefix in the plan")
     argv = mpi_argv(
         mpi.launcher,
         seats,

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from netbench.launch import ALIAS
+
 GRACE = 5.0
 LOST = re.compile(r"PID (\d+) RUNNING AT (\S+)\s*\n=\s+EXIT CODE: (\d+)")
 LOST_HOW = re.compile(r"EXIT STRING: (.+)")
@@ -47,7 +49,8 @@ class Ended:
         lost = LOST.search(text)
         if lost:
             how = LOST_HOW.search(text)
-            return f"a rank was lost on {lost[2]}: {how[1] if how else f'exit code {lost[3]}'}{_last_words(text)}"
+            said = how[1] if how else f"exit code {lost[3]}"
+            return f"a rank was lost on {lost[2].removesuffix(ALIAS)}: {said}{_last_words(text)}"
         missing = MISSING.search(self.stderr)
         if missing:
             return f"{missing[1] or missing[3]} is missing on a node"

@@ -11,8 +11,8 @@
     ├── BundleError                 exit code 1   a binary is missing, damaged or cannot be built
     └── NodeFailures                worst of its members; one line a node
 
-Only ``usernetes_deploy.cli`` prints errors and turns them into exit codes. This module uses the standard library
-alone, because nodes run it too.
+Only ``usernetes_deploy.commandline`` prints errors and turns them into exit codes. This module uses the standard
+library alone, because nodes run it too.
 """
 
 from __future__ import annotations

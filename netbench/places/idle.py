@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 
-SECONDS = 5
 # The tree's roots are the rootlesskit processes whose state folder lies in the node's directory.
 SCRIPT = r"""
 snapshot() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/(.*)/x/'; }
@@ -29,19 +28,19 @@ snapshot | ticks; sleep "$2"; snapshot | ticks
 """
 
 
-def script(directory: str) -> str:
-    """The script that watches the node whose files are in `directory`."""
-    return f"set -- {shlex.quote(directory)} {SECONDS}\n{SCRIPT}"
+def script(directory: str, seconds: float) -> str:
+    """The script that watches the node whose files are in `directory` for `seconds`."""
+    return f"set -- {shlex.quote(directory)} {seconds:g}\n{SCRIPT}"
 
 
-def parse(text: str) -> float | None:
+def parse(text: str, seconds: float) -> float | None:
     """Percent of one core, or None where no such node runs.
 
-    >>> parse("@hz 100\\n@ticks 1000\\n@ticks 1050\\n")
+    >>> parse("@hz 100\\n@ticks 1000\\n@ticks 1050\\n", 5)
     10.0
     """
     hertz = re.search(r"^@hz (\d+)$", text, re.M)
     ticks = [int(found) for found in re.findall(r"^@ticks (\d+)$", text, re.M)]
     if hertz is None or len(ticks) != 2:
         return None
-    return max(0.0, 100 * (ticks[1] - ticks[0]) / int(hertz[1]) / SECONDS)
+    return max(0.0, 100 * (ticks[1] - ticks[0]) / int(hertz[1]) / seconds)

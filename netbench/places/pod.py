@@ -43,6 +43,13 @@ class Kubectl:
             raise PlaceError(f"kubectl {args[0]}: {said[-1] if said else f'exit code {done.returncode}'}")
         return done.stdout
 
+    def version(self) -> dict[str, str]:
+        """The API server's version, as far as it tells."""
+        try:
+            return {"kubernetes": str(json.loads(self("version", "-o", "json"))["serverVersion"]["gitVersion"])}
+        except (PlaceError, ValueError, KeyError):
+            return {}
+
 
 class PodPlace:
     """Pods on the cluster's nodes, which are named as the plan's hosts are."""

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from netbench.launch import Seat
 from netbench.places.base import PlaceError
 
 PROBE_LIMIT = 30.0
+NO_INPUT = "--noinput"  # of `flux exec`
 
 
-def on_seats(seats: Sequence[Seat], script: str, limit: float = PROBE_LIMIT) -> dict[str, str]:
-    """Run `script` on all seats side by side; standard output by node. Raises `PlaceError` that names the node."""
+def on_seats(
+    seats: Sequence[Seat], script: str | Mapping[str, str], limit: float = PROBE_LIMIT, stdin: bytes = b""
+) -> dict[str, str]:
+    """Run `script` (one for all, or one a node's name) on all seats side by side; standard output by node.
+
+    Raises `PlaceError` that names the node.
+    """
 
     def ask(seat: Seat) -> str:
+        argv = seat.argv(script if isinstance(script, str) else script[seat.name])
+        if stdin:
+            argv = [word for word in argv if word != NO_INPUT]
         try:
-            done = subprocess.run(
-                seat.argv(script), capture_output=True, stdin=subprocess.DEVNULL, timeout=limit, check=False
-            )
+            done = subprocess.run(argv, capture_output=True, input=stdin, timeout=limit, check=False)
         except subprocess.TimeoutExpired as error:
             raise PlaceError(f"{seat.name} gave no answer within {limit:g} s") from error
         except OSError as error:
@@ -29,5 +36,7 @@ def on_seats(seats: Sequence[Seat], script: str, limit: float = PROBE_LIMIT) -> 
             raise PlaceError(f"{seat.name}: {said[-1] if said else f'exit code {done.returncode}'}")
         return done.stdout.decode(errors="replace")
 
+    if not seats:
+        return {}
     with ThreadPoolExecutor(max_workers=min(32, len(seats))) as pool:
         return dict(zip((seat.name for seat in seats), pool.map(ask, seats), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def test_a_group_of_verbs_has_a_page(words: list[str], capsys: pytest.CaptureFix
 def test_help_fits_narrow_terminals(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("usernetes_deploy.cli", "invoke.program"):
+    for module in ("usernetes_deploy.commandline", "invoke.program"):
         monkeypatch.setattr(f"{module}.pty_size", lambda: (columns, 24))
     for words in (["--help"], ["--help", "up"], ["bundle"]):
         assert usernetes(*words) == 0
@@ -152,7 +153,7 @@ def test_each_kind_of_failure_has_its_exit_code(
 
     monkeypatch.setattr(cluster.spec, "describe", fail)
     if isinstance(error, BrokenPipeError):  # stdout is closed for good then: not that of the tests
-        monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+        monkeypatch.setattr(os, "dup2", lambda *_: None)
     assert usernetes("spec") == code
     assert "Traceback" not in capfd.readouterr().err
 

@@ -1,7 +1,8 @@
-"""Stands in for hydra: starts every rank by the agent, passes rank 0's output on, ends all when one is lost."""
+"""Stands in for hydra: starts ranks by the agent (itself on a host of its own name), ends all when one is lost."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -26,7 +27,8 @@ def main(args: list[str]) -> int:
         node = value["-hosts"].split(",")[number // int(value["-ppn"])]
         line = shlex.join(["env", f"PMI_RANK={number}", *env, *args])
         out = None if number == 0 else subprocess.DEVNULL
-        ranks.append((node, subprocess.Popen([value["-launcher-exec"], "-x", node, line], stdout=out)))
+        start = ["sh", "-c", line] if node == os.uname().nodename else [value["-launcher-exec"], "-x", node, line]
+        ranks.append((node, subprocess.Popen(start, stdout=out)))
 
     def end(*__: object) -> None:
         for _, rank in ranks:

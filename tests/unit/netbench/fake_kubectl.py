@@ -30,6 +30,8 @@ def main(folder: Path, words: list[str]) -> int:
             (folder / f"{name}.json").unlink(missing_ok=True)
     elif verb == "exec":
         return execute(folder, rest[0], rest[2:], trouble)
+    elif verb == "version":
+        print(json.dumps({"serverVersion": {"gitVersion": "v1.36.3"}}))
     elif rest[0] == "nodes":
         print(json.dumps({"items": NODES}))
     elif "--watch" in rest:

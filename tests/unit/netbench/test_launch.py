@@ -24,7 +24,7 @@ def test_hydra_gets_an_agent_the_nodes_in_order_and_an_environment_of_its_own() 
     argv = hydra(SEATS, 4)
     text = " ".join(argv)
     assert "-launcher ssh -launcher-exec /out/agent.sh" in text
-    assert "-hosts a,b -ppn 2 -n 4 -genvnone" in text
+    assert "-hosts a.netbench,b.netbench -ppn 2 -n 4 -genvnone" in text
     assert "-genv UCX_TLS tcp,self" in text
     assert argv[-4:] == ["/in", *PROGRAM]
 
@@ -32,7 +32,10 @@ def test_hydra_gets_an_agent_the_nodes_in_order_and_an_environment_of_its_own() 
 @pytest.mark.parametrize(
     ("launcher", "words"),
     [
-        ("openmpi", ["plm_rsh_agent /out/agent.sh", "--host a:2,b:2", "-x UCX_TLS=tcp,self", "ppr:2:node"]),
+        (
+            "openmpi",
+            ["plm_rsh_agent /out/agent.sh", "--host a.netbench:2,b.netbench:2", "-x UCX_TLS=tcp,self", "ppr:2:node"],
+        ),
         ("flux", ["flux run -N2 -n4", "--requires=hosts:a,b", "--env=UCX_TLS=tcp,self"]),
         ("srun", ["srun -N2 -n4", "--nodelist=a,b", "UCX_TLS=tcp,self"]),
     ],
@@ -56,7 +59,7 @@ def test_the_agent_runs_on_the_node_it_is_told_with_a_clean_environment(tmp_path
     agent = write_agent(tmp_path / "agent.sh", SEATS)
     script = 'echo "$NETBENCH_NODE $WHERE ${SECRET:-clean}" \'it is\' "$((1 + 1))"'
     done = subprocess.run(
-        [agent, "-x", "b", script],
+        [agent, "-x", "b.netbench", script],
         capture_output=True,
         text=True,
         check=True,

@@ -55,6 +55,13 @@ def test_cgroups_of_version_1_say_the_same_in_other_words() -> None:
     assert view.throttling == Throttling(2, 1, 3000)
 
 
+def test_a_machine_without_frequency_scaling_says_so() -> None:
+    done = subprocess.run(["sh", "-c", probe.SCRIPT], capture_output=True, text=True, check=True)
+    scaled = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    expected = scaled.read_text().strip() if scaled.exists() else "none: no cpufreq here"
+    assert probe.parse(done.stdout).governor == expected
+
+
 def test_infiniband_counts_words_of_four_bytes() -> None:
     view = probe.parse(V2)
     assert view.counters == {"eth0": (1000, 2000), "mlx5_0/ports/1": (100, 200)}

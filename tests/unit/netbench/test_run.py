@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from netbench import launch
 from netbench.plan import Plan
 from netbench.record import Record, load_dir
 from netbench.run import Outcome, known_times, locked, run_plan
-from tests.unit.netbench.fakes import install, kubectl, small_plan
-from usernetes_deploy.errors import UsageError
+from tests.unit.netbench.fakes import install, kubectl, program, small_plan
+from usernetes_deploy.errors import HostNotFit, UsageError
 
 ROOT = Path(__file__).parents[3]
 
@@ -210,6 +211,47 @@ def test_messages_that_did_not_use_the_network_are_refused_where_tcp_was_asked_f
     _, records, _ = campaign(plan, tmp_path / "out")
     assert records[0].transport == "shm"
     assert "held to TCP" in records[0].sanity.reason
+
+
+@pytest.mark.parametrize("alias", [".netbench", ""])
+def test_ranks_that_the_launcher_starts_by_itself_are_in_no_place(
+    prefix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alias: str
+) -> None:
+    monkeypatch.setattr(launch, "ALIAS", alias)
+    hosts = [{"name": os.uname().nodename, "address": "127.0.0.1"}, {"name": "other", "address": "127.0.0.1"}]
+    _, records, _ = campaign(small_plan(prefix, repeats=1, hosts=hosts), tmp_path / "out")
+    assert records[0].sanity.ok == bool(alias)
+    if not alias:
+        assert "ranks ran on outside-the-agent,other" in records[0].sanity.reason
+
+
+def test_a_host_that_cannot_get_our_programs_is_refused_before_the_first_run(prefix: Path, tmp_path: Path) -> None:
+    program(prefix / "bin" / "mpicc", '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; echo "#!/bin/sh" > "$2"\n')
+    deaf = program(tmp_path / "deaf", f"#!/bin/sh\nexec {sys.executable} -c 'raise SystemExit(\"no shell here\")'\n")
+    hosts = [{"name": name, "address": "10.0.0.1", "run": [str(deaf)]} for name in ("a", "b")]
+    with pytest.raises(HostNotFit, match="cannot be handed out: a: no shell here"):
+        run_plan(small_plan(prefix, cases=["noise"], hosts=hosts), tmp_path / "out", say=lambda _: None)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_what_a_record_lacks_it_says_why(prefix: Path, tmp_path: Path) -> None:
+    program_, pods = kubectl(tmp_path)
+    _, records, _ = campaign(pod_plan(prefix, program_, repeats=1), tmp_path / "out")
+    for record in records:
+        assert record.versions["kubernetes"] == "v1.36.3"
+        assert "not recorded: the cluster was not made by this campaign" in " ".join(record.notes)
+        assert all(node.governor for node in record.nodes)
+    (pods / "trouble").write_text("image")
+    _, records, _ = campaign(pod_plan(prefix, program_, repeats=1), tmp_path / "out2")
+    failed = next(record for record in records if not record.sanity.ok)
+    assert "it failed before the nodes could be looked at" in failed.notes
+
+
+def test_a_run_whose_benchmark_is_missing_still_says_on_which_nodes(prefix: Path, tmp_path: Path) -> None:
+    plan = small_plan(prefix, cases=["lammps_hns"], repeats=1,
+                      software={"prefixes": [str(prefix)], "hns": str(tmp_path)})  # fmt: skip
+    _, records, _ = campaign(plan, tmp_path / "out")
+    assert [node.name for node in records[0].nodes] == ["node0", "node1"]
 
 
 def pod_plan(prefix: Path, program: list[str], **fields: Any) -> Plan:
