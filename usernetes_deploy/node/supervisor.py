@@ -315,7 +315,8 @@ class Supervisor:
     def _follow_addresses(self) -> None:
         """Notice that this host's address changes, tell the other nodes, and hear of theirs."""
         config = self.config
-        self._wait_for_api()
+        with contextlib.suppress(UsernetesError):  # then the watch goes on asking
+            self._wait_for_api()
         # Not as the kubelet, which may see no Node but its own.
         context = client_context(f"{PKI}/ca.crt", f"{PKI}/kube-proxy.crt", f"{PKI}/kube-proxy.key")
         changed = threading.Event()
@@ -339,7 +340,6 @@ class Supervisor:
         )
         self._watches.append(moved)
         moved.start()
-        moved.synced(API_PATIENCE)
         following.start()
 
     def _tell_address(self, address: str) -> None:
