@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.hosts.meshed import Meshed, eventually, simple_pod
+from usernetes_deploy.network.keys import make_key_pair
+from usernetes_deploy.network.mesh.uapi import Control, to_hex
 
 pytestmark = pytest.mark.cluster
 # One TCP connection for the whole time: it has to survive. Prints the longest silence in seconds, and how much came.
@@ -33,6 +35,12 @@ ends, count = time.time() + 4, 0
 while time.time() < ends:
     s.send(bytes([count % 5, 0, 0, 0]) + os.urandom(144)); count += 1
 print(count)
+"""
+
+DEAF = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((sys.argv[1], 0)); print(s.getsockname()[1], flush=True)
+time.sleep(60)
 """
 
 
@@ -177,3 +185,29 @@ def test_a_flood_of_garbage_from_outside_does_not_cut_the_nodes_off(meshed: Mesh
     after = json.loads(meshed.ok("status", "--json"))
     peers = [peer["endpoint"] for node in after["nodes"] for peer in node["network"]["peers"]]
     assert peers == [peer["endpoint"] for node in status["nodes"] for peer in node["network"]["peers"]]
+
+
+def test_a_peer_that_takes_packets_and_never_answers_does_not_slow_the_others(meshed: Meshed, echo: str) -> None:
+    pid = helper_pid(meshed, 0)
+    control = Control(f"/proc/{pid}/root/run/usernetes/mesh.sock")
+    public = to_hex(make_key_pair().public)
+    netns = f"nsenter --net=/proc/{pid}/root{meshed.node_directory(0)}/rk/netns"
+    with subprocess.Popen(meshed.argv(2, "/usr/bin/python3", "-c", DEAF, meshed.address(2)), stdout=subprocess.PIPE,
+                          text=True) as deaf:  # fmt: skip
+        assert deaf.stdout
+        port = deaf.stdout.readline().strip()
+        control.set([f"public_key={public}", f"endpoint={meshed.address(2)}:{port}", "allowed_ip=10.64.99.99/32"])
+        meshed.hosts.on(meshed.hosts.names[0], f"{netns} ip route add 10.64.99.99/32 dev wg0")
+        try:
+            with talking(meshed, echo, 7) as silence:
+                sent = meshed.ok("run", "--", "/usr/bin/python3", "-c", FLOOD, "10.64.99.99", "9")
+            (dead,) = [peer for peer in control.peers() if to_hex(peer.public_key) == public]
+        finally:
+            control.set([f"public_key={public}", "remove=true"])
+            meshed.hosts.on(meshed.hosts.names[0], f"{netns} ip route del 10.64.99.99/32 dev wg0")
+            deaf.kill()
+    print(f"{int(sent)} packets for a deaf peer, others silent for {silence.seconds:.2f} s at most")
+    assert int(sent) > 10_000
+    assert dead.handshake == 0.0
+    assert dead.sent > 0
+    assert silence.seconds < 2

@@ -123,7 +123,12 @@ class Keeper:
     def prepare(self) -> None:
         """Make the node's folder; raises `UsernetesError` when it cannot carry a node."""
         prepare(self.config)
-        hold_to(self.config.system_cpus, self.config.name)
+        try:
+            hold_to(self.config.system_cpus, self.config.name)
+        except UsernetesError as error:
+            # Not every launcher listens to us; whoever asks why there is no keeper is shown this log.
+            (self.config.logs / "node.log").write_text(f"{error}\n")
+            raise
 
     def run(self) -> int:
         """Keep the node until SIGTERM or SIGINT; returns the exit code."""
