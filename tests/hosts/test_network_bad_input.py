@@ -19,7 +19,7 @@ def refused(meshed: Meshed, *words: str, **spec: object) -> str:
     text = json.dumps({"launcher": "ssh", "nodes": 2, "hosts": meshed.hosts.names[:2], **spec})
     subprocess.run(meshed.argv(0, "sh", "-c", "cat > ~/wrong.yaml"), input=text, text=True, check=True)
     before = [meshed.on(number, *look).stdout.splitlines()[:-1] for number in (0, 1)]
-    done = meshed.usernetes("up", "--cluster", "wrong", "--file", "wrong.yaml", *words)
+    done = meshed.usernetes("up", "--cluster", "wrong", "--file", "wrong.yaml", "--bundle", str(meshed.bundle), *words)
     assert [meshed.on(number, *look).stdout.splitlines()[:-1] for number in (0, 1)] == before
     assert done.returncode == 3, done.stderr
     assert done.stdout == ""
