@@ -16,6 +16,7 @@ from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.launchers import launcher_from_state
+from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
 from usernetes_deploy.nodes import change_network, members_of, stop_nodes
 from usernetes_deploy.phase import Phase, Report, run
 from usernetes_deploy.phases.check_network import CheckNetwork
@@ -60,8 +61,16 @@ def context_of(state: ClusterState, launcher: Launcher, report: Report) -> Bring
         report=report,
         created=document["created"],
         cluster_id=document["id"],
-        existing=document["nodes"],
+        existing=where_they_are(state, document["nodes"]),
     )
+
+
+def where_they_are(state: ClusterState, nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The recorded nodes with their hosts' addresses of now: a lease may have given one another since."""
+    api = state.api()
+    now = api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}").get("data") or {}
+    api.close()
+    return [{**node, "address": now.get(node["name"], node["address"])} for node in nodes]
 
 
 def add(

@@ -75,6 +75,7 @@ class Identities:
             f"{PKI}/ca.crt": certificate,
             **_pair(f"{PKI}/kubelet-client", client),
             **_pair(f"{PKI}/kubelet", serving),
+            **_pair(f"{PKI}/kube-proxy", proxy),
             f"{KUBERNETES}/kubelet.conf": kubeconfig(cluster, api_url, certificate, "kubelet", client).reveal(),
             f"{KUBERNETES}/kube-proxy.conf": kubeconfig(cluster, api_url, certificate, "kube-proxy", proxy).reveal(),
         }

@@ -273,6 +273,8 @@ def _convert(hint: Any, value: Any, path: str, problems: list[tuple[str, str]]) 
         problems.append((path, f"expected a mapping of fields, got {value!r}"))
         return dataclasses.MISSING
     words = {int: "a whole number", str: "text", bool: "true or false"}
+    if hint is str and type(value) is int:
+        return str(value)  # `systemCpus: 0` is a number to YAML alone
     if type(value) is not hint:
         problems.append((path, f"expected {words[hint]}, got {value!r}"))
         return dataclasses.MISSING

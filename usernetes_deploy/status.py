@@ -92,7 +92,7 @@ def node_status(
     return {
         "name": entry["name"],
         "host": entry["host"]["name"],
-        "address": entry["address"],
+        "address": node.get("hostAddress") or entry["address"],
         "interface": entry["interface"],
         "interfaceWhy": entry["interfaceWhy"],
         "nodeIP": node.get("nodeIP"),

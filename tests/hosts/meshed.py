@@ -33,6 +33,46 @@ hosts: [HOSTS]
 durability: memory
 devices:
   - {name: fuse, paths: [/dev/fuse, /dev/zer*], count: 2}
+  - {name: gpu, paths: ["cdi:example.com/gpu=0"], count: 1}
+  - {name: plug, paths: [PLUG], count: 1}
+"""
+PLUG = "/var/tmp/plug"  # a device file that can be pulled out
+# As a vendor's tool writes it, but for the names: what is there on any host stands in for the driver's files.
+VENDOR = """
+---
+cdiVersion: 0.5.0
+containerEdits:
+  deviceNodes:
+  - path: /dev/zero
+  env:
+  - EXAMPLE_VISIBLE_DEVICES=void
+  hooks:
+  - args:
+    - example-ctk
+    - hook
+    - update-ldcache
+    - --folder
+    - /usr/lib/x86_64-linux-gnu
+    hookName: createContainer
+    path: /usr/bin/true
+  mounts:
+  - containerPath: /usr/bin/example-smi
+    hostPath: /usr/bin/true
+    options:
+    - ro
+    - nosuid
+    - nodev
+    - bind
+devices:
+- containerEdits:
+    deviceNodes:
+    - path: /dev/fuse
+  name: "0"
+- containerEdits:
+    deviceNodes:
+    - path: /dev/fuse
+  name: all
+kind: example.com/gpu
 """
 
 
@@ -117,7 +157,9 @@ def meshed() -> Iterator[Meshed]:
     try:
         cluster = Meshed(hosts, python, shared_bundle(hosts))
         prepare_ssh(cluster)
-        spec = SPEC.replace("HOSTS", ", ".join(hosts.names[:2]))
+        for name in hosts.names[:2]:
+            hosts.on(name, f"mkdir -p /etc/cdi; cat > /etc/cdi/vendor.yaml <<'END'{VENDOR}END\nln -s /dev/null {PLUG}")
+        spec = SPEC.replace("HOSTS", ", ".join(hosts.names[:2])).replace("PLUG", PLUG)
         write = cluster.argv(0, "sh", "-c", "cat > ~/cluster.yaml")
         subprocess.run(write, input=spec, text=True, check=True)
         cluster.ok("up", "--file", "cluster.yaml", "--bundle", str(cluster.bundle))

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.hosts.meshed import Meshed, simple_pod
+from tests.hosts.meshed import Meshed, eventually, simple_pod
+from usernetes_deploy.network.keys import make_key_pair
+from usernetes_deploy.network.mesh.uapi import Control, to_hex
 
 pytestmark = pytest.mark.cluster
 # One TCP connection for the whole time: it has to survive. Prints the longest silence in seconds, and how much came.
@@ -33,6 +35,12 @@ ends, count = time.time() + 4, 0
 while time.time() < ends:
     s.send(bytes([count % 5, 0, 0, 0]) + os.urandom(144)); count += 1
 print(count)
+"""
+
+DEAF = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((sys.argv[1], 0)); print(s.getsockname()[1], flush=True)
+time.sleep(60)
 """
 
 
@@ -106,6 +114,67 @@ def test_dropped_packets_are_survived(meshed: Meshed, echo: str) -> None:
     assert 1.5 < silence.seconds < 10
 
 
+def readdress(meshed: Meshed, number: int, old: str, new: str) -> None:
+    """What a DHCP client does when its new lease has another address."""
+    gateway = f"{old.rpartition('.')[0]}.1"
+    script = f"ip addr del {old}/24 dev eth0; ip addr add {new}/24 dev eth0; ip route replace default via {gateway}"
+    meshed.hosts.on(meshed.hosts.names[number], script)
+
+
+def known_addresses(meshed: Meshed) -> dict[str, str]:
+    """Where the cluster believes its hosts to be."""
+    text = meshed.kubectl("get", "configmap", "-n", "kube-system", "usernetes-hosts", "-o", "json")
+    return dict(json.loads(text)["data"])
+
+
+def test_a_node_whose_hosts_address_changes_is_met_at_the_new_one_and_at_the_old_again(
+    meshed: Meshed, echo: str
+) -> None:
+    name, old = meshed.hosts.names[1], meshed.address(1)
+    new = f"{old.rpartition('.')[0]}.111"
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "movable"},
+               "spec": {"selector": {"app": "echo"}, "ports": [{"port": 7000}]}}  # fmt: skip
+    assert meshed.apply(service).returncode == 0
+    assert f"{old}:7000" in meshed.ok("expose", "movable")
+    for before, after in ((old, new), (new, old)):
+        with talking(meshed, echo, 7) as silence:
+            readdress(meshed, 1, before, after)
+        print(f"{before} became {after}: silent for {silence.seconds:.1f} s")
+        assert silence.seconds < 8
+        eventually(lambda after=after: known_addresses(meshed)[name] == after, 5, "the hosts' addresses")  # type: ignore[misc]
+        ingress = json.loads(meshed.kubectl("get", "service", "movable", "-o", "json"))["status"]["loadBalancer"]
+        assert after in [entry["ip"] for entry in ingress["ingress"]]
+        assert before not in [entry["ip"] for entry in ingress["ingress"]]
+    meshed.ok("expose", "movable", "--off")
+    # Its watches of the API began at the old address: it hears of changes all the same.
+    meshed.ok("expose", "movable")
+    knock = ["timeout", "2", "bash", "-c", f"</dev/tcp/{old}/7000"]
+    eventually(lambda: meshed.on(2, *knock).returncode == 0, 10, "the moved host's port")
+    meshed.kubectl("delete", "service", "movable")
+
+
+def test_a_control_plane_without_its_address_says_so_and_is_well_when_it_is_back(meshed: Meshed, echo: str) -> None:
+    old = meshed.address(0)
+    new = f"{old.rpartition('.')[0]}.110"
+    file = f"{meshed.node_directory(0)}/status.json"
+
+    def problems() -> list[str]:
+        return list(json.loads(meshed.on(0, "cat", file).stdout)["problems"])
+
+    with talking(meshed, echo, 7) as silence:
+        readdress(meshed, 0, old, new)
+        try:
+            eventually(problems, 5, "the problem")
+            (said,) = problems()
+        finally:
+            readdress(meshed, 0, new, old)
+        eventually(lambda: not problems(), 5, "the problem's end")
+    print(f"the control plane's address was away: silent for {silence.seconds:.1f} s")
+    assert f"{old} is gone from eth0 (now: {new})" in said
+    assert "usernetes down and up" in said
+    eventually(lambda: json.loads(meshed.usernetes("status", "--json").stdout)["healthy"], 30, "all is well")
+
+
 def test_a_flood_of_garbage_from_outside_does_not_cut_the_nodes_off(meshed: Meshed, echo: str) -> None:
     status = json.loads(meshed.ok("status", "--json"))
     port = status["nodes"][1]["network"]["endpoint"].rpartition(":")[2]
@@ -116,3 +185,29 @@ def test_a_flood_of_garbage_from_outside_does_not_cut_the_nodes_off(meshed: Mesh
     after = json.loads(meshed.ok("status", "--json"))
     peers = [peer["endpoint"] for node in after["nodes"] for peer in node["network"]["peers"]]
     assert peers == [peer["endpoint"] for node in status["nodes"] for peer in node["network"]["peers"]]
+
+
+def test_a_peer_that_takes_packets_and_never_answers_does_not_slow_the_others(meshed: Meshed, echo: str) -> None:
+    pid = helper_pid(meshed, 0)
+    control = Control(f"/proc/{pid}/root/run/usernetes/mesh.sock")
+    public = to_hex(make_key_pair().public)
+    netns = f"nsenter --net=/proc/{pid}/root{meshed.node_directory(0)}/rk/netns"
+    with subprocess.Popen(meshed.argv(2, "/usr/bin/python3", "-c", DEAF, meshed.address(2)), stdout=subprocess.PIPE,
+                          text=True) as deaf:  # fmt: skip
+        assert deaf.stdout
+        port = deaf.stdout.readline().strip()
+        control.set([f"public_key={public}", f"endpoint={meshed.address(2)}:{port}", "allowed_ip=10.64.99.99/32"])
+        meshed.hosts.on(meshed.hosts.names[0], f"{netns} ip route add 10.64.99.99/32 dev wg0")
+        try:
+            with talking(meshed, echo, 7) as silence:
+                sent = meshed.ok("run", "--", "/usr/bin/python3", "-c", FLOOD, "10.64.99.99", "9")
+            (dead,) = [peer for peer in control.peers() if to_hex(peer.public_key) == public]
+        finally:
+            control.set([f"public_key={public}", "remove=true"])
+            meshed.hosts.on(meshed.hosts.names[0], f"{netns} ip route del 10.64.99.99/32 dev wg0")
+            deaf.kill()
+    print(f"{int(sent)} packets for a deaf peer, others silent for {silence.seconds:.2f} s at most")
+    assert int(sent) > 10_000
+    assert dead.handshake == 0.0
+    assert dead.sent > 0
+    assert silence.seconds < 2

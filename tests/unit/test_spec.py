@@ -73,6 +73,10 @@ def test_a_bad_field_is_named_with_its_path_and_what_was_given(document: dict[st
     assert words in found[path]
 
 
+def test_a_number_where_text_is_meant_is_that_text() -> None:
+    assert spec.load({"systemCpus": 0}).system_cpus == "0"
+
+
 def test_all_problems_are_listed_at_once() -> None:
     found = problems({"nodes": 0, "name": "X", "colour": 1, "network": {"mtu": "big", "podCIDR": "10.96.0.0/12"}})
     assert set(found) == {"nodes", "name", "colour", "network.mtu", "network.serviceCIDR"}

@@ -21,7 +21,8 @@ class Need:
 
     `ports` are ``"tcp/6443"`` or ``"udp/51820"``, bound on `address` ("" is every address). `node_dir` "" lets the
     probe choose among node-local directories; `socket_tail` is how many bytes the longest socket path of a node adds
-    to that directory. `interface` is a name, a CIDR, or "" for the default route's. Sizes are bytes.
+    to that directory. `interface` is a name, a CIDR, or "" for the default route's. `devices` are globs of device
+    files, or ``"cdi:KIND=NAME"``. Sizes are bytes.
     """
 
     subids: int = 65536
@@ -35,6 +36,7 @@ class Need:
     outer: Literal["auto", "slirp4netns", "pasta"] = "auto"
     network: Literal["mesh", "flannel"] = "mesh"
     interface: str = ""
+    devices: tuple[str, ...] = ()
     limits_required: bool = False
 
 
@@ -164,5 +166,6 @@ def shell_assignments(need: Need) -> str:
         "need_node_dir": need.node_dir,
         "need_ports": " ".join(need.ports),
         "need_address": need.address,
+        "need_devices": " ".join(need.devices),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

@@ -80,6 +80,7 @@ class Context:
     - `nr(argv, stdin)`: run a command in the node's network namespace Nr to its end.
     - `spawn(name, argv, stdin)`: have the supervisor run a component in N0 and restart it when it dies, with the bytes
       that `stdin()` returns at each start.
+    - `restart(name, why)`: end that component; it starts again at once.
     - `folder`: the node's private directory; `run_folder`: a short path for sockets, gone with the node;
       `binaries`: the bundle's bin; `cni_conf`: the folder where containerd looks for CNI configuration.
     - `netns`: the path of Nr; `api_outside`: the API's URL on the hosts' network.
@@ -95,6 +96,7 @@ class Context:
     netns: str
     api_outside: str = ""
     memory: dict[str, Any] = field(default_factory=dict)
+    restart: Callable[[str, str], None] = lambda _name, _why: None
 
 
 class Backend(Protocol):
@@ -103,6 +105,7 @@ class Backend(Protocol):
     name: str
     # The user as which the backend's daemon asks the API; each node gets its kubeconfig. "" for backends without one.
     credential: str
+    least_mtu: int  # bytes, of a host's interface
 
     def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
         """Return each node's JSON-able configuration. Pure; raises `UsageError` for members that cannot work."""
@@ -115,6 +118,9 @@ class Backend(Protocol):
 
     def apply(self, config: Config, context: Context) -> None:
         """Make this node's part of the network. May be called again with another configuration."""
+
+    def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> Config | None:
+        """Return `config` with this host's address and those of `peers` (by node name); None: it cannot follow."""
 
     def undo(self, config: Config, context: Context) -> None:
         """Take this node's part away; nothing to undo is no error."""

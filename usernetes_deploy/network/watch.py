@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -31,6 +33,7 @@ class Watch:
         self._path = path
         self._changed = changed
         self._synced = threading.Event()
+        self._following: http.client.HTTPSConnection | None = None
 
     def start(self) -> None:
         """Begin in the background; the thread lives as long as the process."""
@@ -39,6 +42,13 @@ class Watch:
     def synced(self, timeout: float) -> bool:
         """Wait until the first list is in; False after `timeout` seconds."""
         return self._synced.wait(timeout)
+
+    def again(self) -> None:
+        """Drop the connection and list anew: it may be dead without a word, as when our own address has changed."""
+        following = self._following
+        if following and following.sock:
+            with contextlib.suppress(OSError):
+                following.sock.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
         pause = SHORTEST_PAUSE
@@ -68,6 +78,7 @@ class Watch:
         try:
             mark = "&" if "?" in self._path else "?"
             query = f"{self._path}{mark}watch=true&allowWatchBookmarks=true&resourceVersion={version}"
+            self._following = connection
             response = self._get(connection, query)
             if connection.sock:
                 connection.sock.settimeout(SILENCE)
@@ -75,6 +86,7 @@ class Watch:
                 if self.take(event):
                     self._changed()
         finally:
+            self._following = None
             connection.close()
 
     def take(self, event: Any) -> bool:

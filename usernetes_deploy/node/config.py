@@ -31,7 +31,8 @@ class NodeConfig(NamedTuple):
     control_plane: bool
     node_dir: str
     bundle: str
-    host_address: str
+    host_address: str  # as it was when the node was made; it may change under a running node
+    interface: str  # of the host, which has that address; lo where all nodes share one host
     api_port: int  # on the host's network, published by rootlesskit; first node only
     api_url: str  # inside the cluster's network
     api_outside: str  # on the hosts' network

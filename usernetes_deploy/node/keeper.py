@@ -73,6 +73,36 @@ def prepare(config: NodeConfig) -> None:
         raise UsernetesError(error.strerror or str(error), node=config.name, tried=f"make {config.root}") from error
 
 
+def hold_to(cpus: str | None, node: str) -> None:
+    """Hold this process, and with it all that the node starts, to the system's CPUs; runc gives pods all of them back.
+
+    Raises `UsernetesError` when this process may use none of them.
+    """
+    if not cpus:
+        return
+    there = sorted(os.sched_getaffinity(0))
+    try:
+        os.sched_setaffinity(0, parse_cpus(cpus))
+    except OSError as error:
+        raise UsernetesError(
+            f"systemCpus {cpus}: {error.strerror}; there are {', '.join(map(str, there))}",
+            node=node,
+            remedy="choose among them, or leave systemCpus out",
+        ) from error
+
+
+def parse_cpus(text: str) -> list[int]:
+    """
+    >>> parse_cpus("0-1,8")
+    [0, 1, 8]
+    """
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
+    return cpus
+
+
 class Keeper:
     """Starts and restarts one node's process tree.
 
@@ -93,6 +123,12 @@ class Keeper:
     def prepare(self) -> None:
         """Make the node's folder; raises `UsernetesError` when it cannot carry a node."""
         prepare(self.config)
+        try:
+            hold_to(self.config.system_cpus, self.config.name)
+        except UsernetesError as error:
+            # Not every launcher listens to us; whoever asks why there is no keeper is shown this log.
+            (self.config.logs / "node.log").write_text(f"{error}\n")
+            raise
 
     def run(self) -> int:
         """Keep the node until SIGTERM or SIGINT; returns the exit code."""

@@ -57,6 +57,7 @@ class Component:
         self.since = time.time()
         self.last_exit: str | None = None
         self.pid: int | None = None
+        self._why = ""
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
@@ -78,6 +79,13 @@ class Component:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(grace)
                     return
+            process.kill()
+
+    def restart(self, why: str) -> None:
+        """Kill its process, so that it starts again with what `prepare` and `stdin` say now; `why` is for status."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            self._why = why
             process.kill()
 
     def snapshot(self) -> dict[str, Any]:
@@ -105,6 +113,7 @@ class Component:
         while not self._stopping.is_set():
             began = time.monotonic()
             reason = self._once()
+            reason, self._why = self._why or reason, ""
             if self._stopping.is_set():
                 break
             if time.monotonic() - began > CALM:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -119,8 +118,6 @@ def environment(config: NodeConfig) -> dict[str, str]:
         "USERNETES_RUNC": config.binary("runc"),
         "USERNETES_SHIM": config.binary("containerd-shim-runc-v2"),
         "USERNETES_NATIVE": str(RUN / "native.sock"),
-        # Pods keep all CPUs of the job, also when Kubernetes' own processes are held to a few.
-        "USERNETES_POD_CPUS": ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))),
         "GOGC": "50",
         "GOMAXPROCS": "1",
     }

@@ -24,9 +24,10 @@ from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Context
 from usernetes_deploy.network.expose import Exposer, Place
+from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
 from usernetes_deploy.network.ports import RootlesskitPorts
 from usernetes_deploy.network.watch import Watch
-from usernetes_deploy.node import control, control_plane, devices, kubelet, proxy, runtime
+from usernetes_deploy.node import addresses, control, control_plane, devices, kubelet, proxy, runtime
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, COPIED_UP, KUBERNETES, PKI, RUN, NodeConfig
 from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.process import Component, wait_until
@@ -51,6 +52,11 @@ class Supervisor:
         self.backend = backend_named(config.network["backend"])
         self.context = self.network_context()
         self._lock = threading.Lock()
+        self._network_lock = threading.Lock()
+        self._where: tuple[str, Mapping[str, str]] | None = None  # the addresses in use, when any has changed
+        self._lost_address = ""
+        self._exposed_changed = threading.Event()
+        self._watches: list[Watch] = []
         self._images = threading.Event()
         self._manifests = threading.Event()
 
@@ -100,6 +106,7 @@ class Supervisor:
             cni_conf=self.config.root / "cni",
             netns=str(self.netns),
             api_outside=self.config.api_outside,
+            restart=lambda name, why: self.components[name].restart(why),
         )
 
     # the node -----------------------------------------------------------------------------------
@@ -122,15 +129,12 @@ class Supervisor:
         raise_limits()
         self._prepare_mounts()
         self._write_files()
-        pod_cpus = runtime.environment(config)  # asked before this process is held to the system's CPUs
-        if config.system_cpus:
-            os.sched_setaffinity(0, parse_cpus(config.system_cpus))
         control.serve(config.root / "control.sock", {"status": self._answer_status, "network": self._change_network})
         NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start()
         self._mark("prepared")
         if config.control_plane:
             self._start_control_plane()
-        self.backend.apply(config.network, self.context)
+        self._apply_network()
         self._mark("network")
         self.snapshotter = runtime.snapshotter(config)
         runtime.write_registries(config)
@@ -138,7 +142,7 @@ class Supervisor:
         containerd = self.spawn(
             "containerd",
             [config.binary("containerd"), f"--config={containerd_config}"],
-            env=pod_cpus,
+            env=runtime.environment(config),
             prepare=lambda: Path(CONTAINERD_SOCKET).unlink(missing_ok=True),
             started=self._containerd_started,
         )
@@ -157,6 +161,8 @@ class Supervisor:
             )
         self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=self._wait_for_api)
         threading.Thread(target=self._expose, name="expose", daemon=True).start()
+        if config.interface != "lo":
+            threading.Thread(target=self._follow_addresses, name="addresses", daemon=True).start()
         self._mark("started")
 
     def _prepare_mounts(self) -> None:
@@ -278,7 +284,7 @@ class Supervisor:
         self._wait_for_api()
         name = "admin" if config.control_plane else "kubelet-client"
         context = client_context(f"{PKI}/ca.crt", f"{PKI}/{name}.crt", f"{PKI}/{name}.key")
-        changed = threading.Event()
+        changed = self._exposed_changed
         pods = Watch(
             config.api_outside, context, f"/api/v1/pods?fieldSelector=spec.nodeName={config.name}", changed.set
         )
@@ -291,9 +297,83 @@ class Supervisor:
             lambda: (list(services.objects.values()), list(pods.objects.values())),
             changed,
         )
+        self._watches += watched
         for watch in watched:
             watch.start()
         exposer.run()
+
+    def _apply_network(self) -> None:
+        """The first time; the host's address may be another than when the node was made, after a restart."""
+        config = self.config
+        if config.interface != "lo" and not config.control_plane:
+            now = addresses.nearest(addresses.of_interface(config.interface), config.host_address)
+            self._where = now, {}
+            part = self.backend.moved(config.network, now, {}) or config.network
+            self.config = config._replace(network=dict(part))
+        self.backend.apply(self.config.network, self.context)
+
+    def _follow_addresses(self) -> None:
+        """Notice that this host's address changes, tell the other nodes, and hear of theirs."""
+        config = self.config
+        with contextlib.suppress(UsernetesError):  # then the watch goes on asking
+            self._wait_for_api()
+        # Not as the kubelet, which may see no Node but its own.
+        context = client_context(f"{PKI}/ca.crt", f"{PKI}/kube-proxy.crt", f"{PKI}/kube-proxy.key")
+        changed = threading.Event()
+        moved = Watch(config.api_outside, context, f"/api/v1/nodes?labelSelector={addresses.LABEL}", changed.set)
+
+        def listed() -> dict[str, str]:
+            found = [item["metadata"] for item in moved.objects.values()]
+            return {metadata["name"]: metadata["labels"][addresses.LABEL] for metadata in found}
+
+        can_follow = self.backend.moved(config.network, config.host_address, {}) is not None
+        following = addresses.Addresses(
+            config.name,
+            config.interface,
+            config.host_address,
+            changed,
+            follows=can_follow and not config.control_plane,
+            tell=self._tell_address,
+            change=self._addresses_changed,
+            lost=self._address_lost,
+            listed=listed,
+        )
+        self._watches.append(moved)
+        moved.start()
+        following.start()
+
+    def _tell_address(self, address: str) -> None:
+        # What our connections to the API began with is no address of this host any more.
+        for watch in self._watches:
+            watch.again()
+        api = self._api()
+        try:
+            body = {"metadata": {"labels": {addresses.LABEL: address}}}
+            api.request("PATCH", f"/api/v1/nodes/{self.config.name}", body, "application/merge-patch+json")
+        finally:
+            api.close()
+
+    def _addresses_changed(self, own: str, peers: Mapping[str, str]) -> None:
+        with self._network_lock:
+            part = self.backend.moved(self.config.network, own, peers)
+            if part is not None:
+                self._where = own, peers
+                self._use_network(part)
+        if self.config.control_plane and peers:
+            admin = Api(
+                self.config.api_outside, client_context(f"{PKI}/ca.crt", f"{PKI}/admin.crt", f"{PKI}/admin.key")
+            )
+            path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
+            admin.request("PATCH", path, {"data": dict(peers)}, "application/merge-patch+json")
+            admin.close()
+            self._exposed_changed.set()  # the status of Services names the hosts
+
+    def _address_lost(self, words: str) -> None:
+        if words != self._lost_address:
+            self.problems = [problem for problem in self.problems if problem != self._lost_address]
+            self.problems += [words] if words else []
+            self._lost_address = words
+            self.write_status()
 
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
         self._wait_for_api(f"/api/v1/nodes/{self.config.name}")
@@ -347,9 +427,14 @@ class Supervisor:
 
     def _change_network(self, request: Mapping[str, Any]) -> None:
         """Take another network part (peers come and go) without a restart; the private key stays."""
-        part = {**request["network"], "privateKey": self.config.network["privateKey"]}
+        with self._network_lock:
+            part = {**request["network"], "privateKey": self.config.network["privateKey"]}
+            # The caller may know less than we about who moved.
+            self._use_network((self.backend.moved(part, *self._where) if self._where else None) or part)
+
+    def _use_network(self, part: Mapping[str, Any]) -> None:
         self.backend.apply(part, self.context)
-        self.config = self.config._replace(network=part)
+        self.config = self.config._replace(network=dict(part))
 
     def snapshot(self) -> dict[str, Any]:
         """What the supervisor knows without asking anybody."""
@@ -359,6 +444,7 @@ class Supervisor:
             "cluster": self.config.cluster,
             "controlPlane": self.config.control_plane,
             "nodeIP": self.config.node_ip,
+            "hostAddress": self._where[0] if self._where else self.config.host_address,
             "began": round(self.began, 3),
             "phases": self.phases,
             "snapshotter": self.snapshotter,
@@ -414,18 +500,6 @@ def raise_limits() -> None:
     for number in (resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK):
         hard = resource.getrlimit(number)[1]
         resource.setrlimit(number, (hard, hard))
-
-
-def parse_cpus(text: str) -> list[int]:
-    """
-    >>> parse_cpus("0-1,8")
-    [0, 1, 8]
-    """
-    cpus: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
-    return cpus
 
 
 def _mount(*arguments: str) -> None:

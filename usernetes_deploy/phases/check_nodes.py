@@ -9,6 +9,7 @@ from usernetes_deploy.context import BringUp, Place
 from usernetes_deploy.errors import HostNotFit
 from usernetes_deploy.facts import HostFacts, Problem
 from usernetes_deploy.launch.base import Host
+from usernetes_deploy.network import backend_named
 from usernetes_deploy.phases.probe_nodes import fixed_mesh_port, need, tolerated
 
 
@@ -52,6 +53,15 @@ class CheckNodes:
 def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
     """What a host lacks; of the ports drawn, one free one of a kind is enough."""
     found = [item for item in facts.judge(answers, need(up.spec), node=host.name) if item.fact != "ports"]
+    link, least = facts.choose_interface(answers, need(up.spec)), backend_named(up.spec.network.backend).least_mtu
+    if up.launcher.name != "local" and not isinstance(link, str) and link.mtu < least:
+        found.append(
+            Problem(
+                f"interface {link.interface} has MTU {link.mtu}, the {up.spec.network.backend} needs {least} or more",
+                "choose another interface with --interface, or raise its MTU",
+                "interfaces",
+            )
+        )
     for kind in ("udp", "tcp") if host.name == up.control_plane else ("udp",):
         if not free_port(up, host, answers, kind):
             wanted = up.spec.mesh_port if kind == "udp" else up.spec.api_port

@@ -82,6 +82,7 @@ class MakeIdentities:
                     node_dir=str(place.node_dir),
                     bundle=str(staged(up, host)),
                     host_address=place.address,
+                    interface=place.interface,
                     api_port=api_port,
                     api_url=inside,
                     api_outside=outside,

@@ -70,6 +70,7 @@ def need(spec: ClusterSpec, ports: tuple[str, ...] = ()) -> facts.Need:
         outer=network.outer,
         network=network.backend,
         interface=network.interface or "",
+        devices=tuple(path for device in spec.devices for path in device.paths),
     )
 
 

@@ -119,3 +119,15 @@ def test_a_remedy_names_the_host_after_the_tag() -> None:
     host = facts.read(ANSWER.replace("uid=100000 65536\n", ""))
     problems = {problem.fact: problem.remedy for problem in facts.judge(host, facts.Need(), node="node07")}
     assert problems["subid"] == "ansible-playbook playbooks/prepare.yml --tags subid -l node07"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_globs_of_device_files_are_expanded_where_they_are_and_stay_words(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "d0").symlink_to("/dev/null")
+    (tmp_path / "d1").write_text("")
+    need = facts.Need(devices=(f"{tmp_path}/d*", "/dev/no*such", "/dev/$(touch no)", "cdi:example.com/gpu=0"))
+    wanted = facts.read(ask(need, shell)).devices.wanted
+    assert wanted[f"{tmp_path}/d0"] == "fine"
+    assert wanted[f"{tmp_path}/d1"] == "file"
+    assert wanted["/dev/no*such"] == "nothing"
+    assert not any(path.startswith("cdi:") for path in wanted)

@@ -110,7 +110,9 @@ class FakeNode:
         self.inputs: list[Callable[[], bytes]] = []
         self.routes = routes
         self.fail = ""
+        self.restarted: list[tuple[str, str]] = []
         self.context = Context(self.nr, self.spawn, folder, folder, folder, folder / "cni", "/netns")
+        self.context.restart = lambda name, why: self.restarted.append((name, why))
 
     def nr(self, argv: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
         self.ran.append((list(argv), stdin.decode()))
@@ -157,6 +159,28 @@ def test_a_second_apply_changes_peers_in_the_running_helper(tmp_path: Path, help
     Mesh().apply(plan, node.context)
     assert len(helper) == 1
     assert len(json.loads(node.inputs[0]())["peers"]) == 2
+
+
+def test_a_peer_that_moved_is_met_anew_at_its_new_address(tmp_path: Path, helper: list[Sequence[str]]) -> None:
+    node = FakeNode(tmp_path)
+    plan = Mesh().plan(members(), Networks())[0]
+    Mesh().apply(plan, node.context)
+    Mesh().apply(Mesh().moved(plan, "192.0.2.1", {"n1": "192.0.2.99"}), node.context)
+    lines = list(helper[-1])
+    gone, back = f"public_key={to_hex(KEYS[1].public)}", "endpoint=192.0.2.99:4000"
+    assert lines[lines.index(gone) + 1] == "remove=true"
+    assert lines.index(back) > lines.index("remove=true")
+    assert node.restarted == []
+
+
+def test_a_helper_whose_own_address_changed_starts_anew_with_it(tmp_path: Path, helper: list[Sequence[str]]) -> None:
+    node = FakeNode(tmp_path)
+    plan = Mesh().plan(members(), Networks())[0]
+    Mesh().apply(plan, node.context)
+    Mesh().apply(Mesh().moved(plan, "192.0.2.77", {}), node.context)
+    assert node.restarted == [("mesh", "the host's address changed to 192.0.2.77")]
+    assert json.loads(node.inputs[0]())["address"] == "192.0.2.77"
+    assert helper == []
 
 
 def test_a_command_that_fails_is_an_error_with_its_output(tmp_path: Path, helper: list[Sequence[str]]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import http.server
 import io
 import json
 import ssl
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -43,3 +47,49 @@ def test_a_bookmark_and_the_end_of_the_unknown_change_nothing(watch: Watch) -> N
 def test_a_version_too_old_ends_the_watch_so_that_it_lists_again(watch: Watch) -> None:
     with pytest.raises(UsernetesError, match="too old resource version"):
         watch.take({"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}})
+
+
+def test_a_watch_that_is_told_to_lists_again_at_once() -> None:
+    served: list[str] = []
+    hanging = threading.Event()
+
+    class Api(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            served.append(self.path)
+            watched = "watch=true" in self.path
+            body = b"" if watched else b'{"metadata": {"resourceVersion": "1"}, "items": []}'
+            self.send_response(200)
+            self.send_header(*(("Transfer-Encoding", "chunked") if watched else ("Content-Length", str(len(body)))))
+            self.end_headers()
+            self.wfile.write(body)
+            if watched:
+                hanging.wait(20)  # a connection that nothing comes from any more
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        watch = Plain(f"https://127.0.0.1:{server.server_port}", ssl.create_default_context(), "/nodes", lambda: None)
+        watch.again()  # nothing to drop yet
+        watch.start()
+        ends = time.monotonic() + 10
+        while len(served) < 2 and time.monotonic() < ends:
+            time.sleep(0.02)
+        while len(served) < 4 and time.monotonic() < ends:
+            watch.again()
+            time.sleep(0.1)
+        hanging.set()
+        server.shutdown()
+    assert served[0] == served[2] == "/nodes"
+    assert "watch=true" in served[1]
+
+
+class Plain(Watch):
+    """Without TLS."""
+
+    def _connect(self) -> http.client.HTTPConnection:  # type: ignore[override]
+        return http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=20)

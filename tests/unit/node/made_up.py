@@ -12,7 +12,7 @@ def config(root: Path, **changes: Any) -> NodeConfig:
     """The first node of a cluster, in `root`."""
     return NodeConfig(
         schema=SCHEMA, cluster="demo", cluster_id="abcd", name="node0", number=0, control_plane=True,
-        node_dir=str(root), bundle="/opt/bundle", host_address="192.0.2.2", api_port=23456,
+        node_dir=str(root), bundle="/opt/bundle", host_address="192.0.2.2", interface="eth0", api_port=23456,
         api_url="https://10.64.0.1:6443", api_outside="https://192.0.2.2:23456", node_ip="10.64.0.1",
         pod_cidr="10.244.0.0/24", cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", dns_ip="10.96.0.10",
         dns_domain="cluster.local", nameservers=["192.0.2.53"], outer="slirp4netns",

@@ -209,3 +209,22 @@ def test_a_folder_prepared_by_somebody_else_is_not_used(tmp_path: Path) -> None:
     os.chown(tmp_path / "base", 12345, 12345)
     with pytest.raises(UsernetesError, match="belongs to uid 12345"):
         prepare(config(tmp_path / "base" / "n"))
+
+
+def test_a_node_is_held_to_the_systems_cpus_from_its_first_process_on(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    keeper = keep(system_cpus=str(cpu))
+    ends = time.monotonic() + 20
+    while not (tmp_path / "pids").exists() and time.monotonic() < ends:
+        time.sleep(0.02)
+    child = int((tmp_path / "pids").read_text().split()[0])
+    assert os.sched_getaffinity(keeper.pid) == os.sched_getaffinity(child) == {cpu}
+
+
+def test_cpus_that_are_not_there_are_named_where_status_looks(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    assert keep(system_cpus="1000").wait(20) == 1
+    assert "systemCpus 1000: Invalid argument; there are" in (tmp_path / "n" / "logs" / "node.log").read_text()

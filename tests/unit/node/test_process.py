@@ -51,6 +51,17 @@ def test_a_component_that_is_killed_runs_again_and_says_why(make: Callable[..., 
     assert component.ready.is_set()
 
 
+def test_one_that_is_told_to_start_anew_does_and_status_has_the_reason(make: Callable[..., Component]) -> None:
+    component = make("import time; time.sleep(60)")
+    until(lambda: component.pid)
+    first = component.pid
+    component.restart("the address changed")
+    until(lambda: component.pid not in (None, first))
+    assert component.snapshot()["lastExit"] == "the address changed"
+    os.kill(component.pid or 0, signal.SIGKILL)
+    until(lambda: component.last_exit == "killed by SIGKILL")
+
+
 def test_one_that_keeps_ending_is_started_less_and_less_often(
     make: Callable[..., Component], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -97,6 +97,18 @@ def test_whatever_phase_fails_nothing_is_left_and_no_secret_shown(
     assert not SECRET.search(everything_shown(up, caught.value))
 
 
+@pytest.mark.parametrize(("backend", "least"), [("mesh", 1340), ("flannel", 1330)])
+def test_too_small_an_mtu_is_found_before_anything_is_changed(tmp_path: Path, backend: str, least: int) -> None:
+    small = answers("debian-12-ready").replace("mtu 1500", "mtu 1300")
+    up = make(tmp_path, recorded={"node1": small}, network={"backend": backend})
+    with pytest.raises(NodeFailures) as caught:
+        bringup.up(up)
+    assert caught.value.exit_code == 3
+    assert re.search(rf"node1: interface \S+ has MTU 1300, the {backend} needs {least} or more", str(caught.value))
+    assert set(caught.value.failures) == {"node1"}
+    assert not any(call.verb == "start" for call in fake(up).calls)
+
+
 def test_secrets_reach_the_hosts_on_stdin_alone(tmp_path: Path) -> None:
     up = make(tmp_path)
     with pytest.raises(TimedOut):

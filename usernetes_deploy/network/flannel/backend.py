@@ -34,6 +34,7 @@ class Flannel:
 
     name = "flannel"
     credential = objects.USER
+    least_mtu = SMALLEST_MTU + OVERHEAD
 
     def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
         """Return each node's part. All nodes use one UDP port number, so each needs a host of its own."""
@@ -106,6 +107,9 @@ class Flannel:
         )
         context.spawn(COMPONENT, _argv(config, context, settings), lambda: b"")
         threading.Thread(target=self._follow, args=(context,), name="flannel routes", daemon=True).start()
+
+    def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> None:
+        """Not followed: flanneld reads its host's public address once, when it starts."""
 
     def undo(self, config: Config, context: Context) -> None:
         """Remove the overlay's interface, and with it its routes, and the node's address."""

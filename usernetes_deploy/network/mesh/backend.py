@@ -46,6 +46,7 @@ class Mesh:
 
     name = "mesh"
     credential = ""
+    least_mtu = SMALLEST_MTU + OVERHEAD_V4
 
     def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
         """Return each node's part; its private key is added by `with_private_key`.
@@ -87,13 +88,17 @@ class Mesh:
         """Start the helper, or change the peers of the running one; then addresses, routes, masquerading and CNI."""
         socket = control_socket(context)
         control = Control(socket)
-        first = "config" not in context.memory
+        before = context.memory.get("config")
         context.memory["config"] = dict(config)
-        if first:
+        if before is None:
             argv = [str(context.binaries / HELPER), "--netns", context.netns, "--control", str(socket)]
             context.spawn(COMPONENT, argv, lambda: helper_input(context.memory["config"]))
             wait_for("the mesh helper", control.answers, START_TIMEOUT)
+        elif before["address"] != config["address"]:
+            # Its socket is bound to an address that is gone. The new helper greets all peers.
+            context.restart(COMPONENT, f"the host's address changed to {config['address']}")
         else:
+            wait_for("the mesh helper", control.answers, START_TIMEOUT)
             changes = peer_changes(control.peers(), config["peers"])
             if changes:
                 control.set(changes)
@@ -103,6 +108,16 @@ class Mesh:
         networks = [config["podNetwork"], config["nodeNetwork"]]
         _nr(context, ["nft", "-f", "-"], masquerade_rules(networks, config["podNetwork"]))
         write_conflist(context.cni_conf, self.name, config["podCIDR"], config["mtu"], context.folder / "ipam")
+
+    def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> Config:
+        """Return `config` with this host's address and the endpoints of the named peers replaced."""
+        changed = [
+            {**peer, "endpoint": f"{peers[peer['name']]}:{peer['endpoint'].rpartition(':')[2]}"}
+            if peer["name"] in peers
+            else peer
+            for peer in config["peers"]
+        ]
+        return {**config, "address": own, "peers": changed}
 
     def undo(self, config: Config, context: Context) -> None:
         """Remove the interface, and with it addresses and routes; the helper then ends by itself."""
@@ -179,6 +194,9 @@ def peer_changes(present: Sequence[PeerState], wanted: Sequence[Mapping[str, Any
         state = known.get(peer["publicKey"])
         if state and state.endpoint == peer["endpoint"] and set(state.allowed_ips) == set(peer["allowedIPs"]):
             continue
+        if state and state.endpoint != peer["endpoint"]:
+            # With the old session: a peer that moved has forgotten it, and we would find out only after 15 seconds.
+            lines += [f"public_key={to_hex(peer['publicKey'])}", "remove=true"]
         lines += [f"public_key={to_hex(peer['publicKey'])}", f"endpoint={peer['endpoint']}"]
         lines += ["replace_allowed_ips=true", *(f"allowed_ip={allowed}" for allowed in peer["allowedIPs"])]
     return lines

@@ -73,15 +73,14 @@ func startKubelet(t *testing.T, folder string) (*kubelet, *grpc.Server) {
 	return one, server
 }
 
-func await(t *testing.T, seen <-chan string) string {
+func await[T any](t *testing.T, seen <-chan T) (got T) {
 	t.Helper()
 	select {
-	case got := <-seen:
-		return got
+	case got = <-seen:
 	case <-time.After(5 * time.Second):
 		t.Fatal("nothing came")
-		return ""
 	}
+	return got
 }
 
 func TestThePluginRegistersListsAndAllocates(t *testing.T) {
@@ -152,9 +151,39 @@ func TestAKubeletThatStartsAnewIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	startKubelet(t, folder)
-	select {
-	case <-starts:
-	case <-time.After(5 * time.Second):
-		t.Fatal("not noticed")
+	await(t, starts)
+}
+
+func TestTheFolderThatIsWatchedIsThere(t *testing.T) {
+	folder := t.TempDir()
+	for pattern, want := range map[string]string{
+		folder + "/device":     folder,
+		folder + "/dev*":       folder,
+		folder + "/later/d[0]": folder,
+		"cdi:example.org/x=y":  "",
+	} {
+		if got := existingFolder(pattern); got != want {
+			t.Errorf("%s: got %s", pattern, got)
+		}
+	}
+}
+
+func TestFilesThatComeAndGoAreNoticedAtOnceAlsoInAFolderThatCameLater(t *testing.T) {
+	folder := t.TempDir()
+	changes, again, err := fileChanges([]Resource{{Paths: []string{folder + "/later/device"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	for _, step := range []func() error{
+		func() error { return os.Mkdir(folder+"/later", 0o700) },
+		func() error { return os.Symlink("/dev/null", folder+"/later/device") },
+		func() error { return os.Remove(folder + "/later/device") },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+		await(t, changes)
+		again()
 	}
 }

@@ -12,7 +12,8 @@
 // count says how many pods may hold them at once. A path "cdi:KIND=NAME" is a device that a vendor's file in /etc/cdi or
 // /var/run/cdi describes; containerd resolves it.
 //
-// It registers again whenever the kubelet starts anew, and looks once a minute whether the files are still there.
+// It registers again whenever the kubelet starts anew, and tells it when files come or go: the kernel says so, and it looks
+// for itself once a minute, because a watch sees no more than one folder.
 package main
 
 import (
@@ -32,6 +33,7 @@ import (
 const (
 	domain = "usernetes.dev/"
 	period = time.Minute
+	settle = 100 * time.Millisecond // a driver makes several files at once
 )
 
 // Resource is a set of device files that pods ask for by one name.
@@ -64,6 +66,10 @@ func run(args []string, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
+	changed, watchAgain, err := fileChanges(resources)
+	if err != nil {
+		return err
+	}
 	var plugins []*plugin
 	for _, resource := range resources {
 		one := newPlugin(resource, *folder)
@@ -79,6 +85,7 @@ func run(args []string, stdin io.Reader) error {
 	look := time.NewTicker(period)
 	defer look.Stop()
 	for {
+		watchAgain()
 		for _, one := range plugins {
 			if err := one.ensure(); err != nil {
 				fmt.Fprintf(os.Stderr, "%s: %v\n", one.resource.Name, err)
@@ -94,6 +101,8 @@ func run(args []string, stdin io.Reader) error {
 			for _, one := range plugins {
 				one.stop()
 			}
+		case <-changed:
+			time.Sleep(settle)
 		case <-look.C:
 		}
 	}
