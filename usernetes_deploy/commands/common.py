@@ -60,10 +60,10 @@ def roots() -> Path:
     return state_root(environment())
 
 
-def chosen(cluster: str | None) -> ClusterState:
-    """The cluster that a verb means; a Flux job's id means the cluster in that job."""
+def chosen(cluster: str | None, *, half_made: bool = False) -> ClusterState:
+    """The cluster that a verb means; a Flux job's id means the cluster in that job, `half_made` ones only on demand."""
     if cluster and flux_jobs.looks_like_job(cluster) and not ClusterState(roots(), cluster).exists():
-        return flux_jobs.adopt(roots(), cluster)
+        return flux_jobs.adopt(roots(), cluster, half_made=half_made)
     return choose(roots(), cluster, environment())
 
 
