@@ -7,7 +7,7 @@ from pathlib import Path
 
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.launchers import launcher_from_state
-from usernetes_deploy.nodes import members_of, stop_nodes
+from usernetes_deploy.nodes import ASK_TIMEOUT, members_of, stop_nodes
 from usernetes_deploy.phase import Phase, Report, run
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
@@ -63,6 +63,9 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         try:
             members = members_of(document)
             stop_nodes(launcher, document, members, keep=keep).check("stop the nodes")
+            left = members_of({"nodes": document.get("left", [])})
+            for name, error in stop_nodes(launcher, document, left, deadline=ASK_TIMEOUT).failures.items():
+                report.line(f"  warning: {name}, removed by force, may still have its node: {error}")
         finally:
             launcher.close()
         state.remove()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,14 @@ class BringUp:
     found_bundle: Bundle | None  # `check` goes no further than the facts and has none
     report: Report
     wait: bool = True
+    recorded: Callable[[], object] = bool  # called when `down` has something to go by
     created: str = ""  # ISO 8601, UTC
     cluster_id: str = ""
     hosts: Sequence[Host] = ()  # to become nodes; `add` has those that come, not those that are there
     indices: dict[str, int] = field(default_factory=dict)  # host -> number of its node; 0 carries the control plane
     existing: Sequence[Mapping[str, Any]] = ()  # the nodes of cluster.json that are there already (`add`)
+    losses: Sequence[Mapping[str, Any]] = ()  # see `usernetes_deploy.losses`
+    left: Sequence[Mapping[str, Any]] = ()  # nodes removed without an answer: something of them may still be there
     candidates: Mapping[str, Sequence[int]] = field(default_factory=dict)  # host -> ports to try
     facts: dict[str, HostFacts] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)

@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy import losses
 from usernetes_deploy import spec as specs
+from usernetes_deploy.api import Api
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
-from usernetes_deploy.nodes import change_network, members_of, stop_nodes
+from usernetes_deploy.nodes import RecordedNode, ask_nodes, change_network, members_of, stop_nodes
 from usernetes_deploy.phase import Phase, Report, run
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
@@ -28,7 +30,7 @@ from usernetes_deploy.phases.record_growth import RecordGrowth
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
 from usernetes_deploy.phases.update_peers import UpdatePeers
-from usernetes_deploy.phases.wait_ready import WaitReady
+from usernetes_deploy.phases.wait_ready import WaitReady, explain
 from usernetes_deploy.state import ClusterState
 
 DRAIN_SECONDS = 120
@@ -62,6 +64,8 @@ def context_of(state: ClusterState, launcher: Launcher, report: Report) -> Bring
         created=document["created"],
         cluster_id=document["id"],
         existing=where_they_are(state, document["nodes"]),
+        losses=document.get("losses", []),
+        left=document.get("left", []),
     )
 
 
@@ -76,23 +80,36 @@ def where_they_are(state: ClusterState, nodes: Sequence[Mapping[str, Any]]) -> l
 def add(
     state: ClusterState, report: Report, launcher: Launcher, find: Callable[[Launcher], Sequence[Host]]
 ) -> list[str]:
-    """Bring further nodes into a running cluster; returns their names.
+    """Bring further nodes into a running cluster; returns their names. They stand for nodes that were lost before.
 
     Raises what the phases raise; then the cluster is as it was.
     """
     with state.locked():
         up = context_of(state, launcher, report)
         run(phases(lambda: find(launcher)), up, report)
-        return [node.name for node in up.nodes]
+        names = [node.name for node in up.nodes]
+        up.losses = losses.replaced(up.losses, [name for name in names if name not in up.missing])
+        document = state.read()
+        phase = "degraded" if losses.missing(up.losses) else document["phase"]
+        state.write({**document, "losses": up.losses, "phase": phase})
+        return names
 
 
 def remove(
-    state: ClusterState, report: Report, program: Path, names: Sequence[str], *, drain_seconds: int = DRAIN_SECONDS
+    state: ClusterState,
+    report: Report,
+    program: Path,
+    names: Sequence[str],
+    *,
+    drain_seconds: int = DRAIN_SECONDS,
+    force: bool = False,
 ) -> None:
     """Drain nodes, end them and forget them: their address and number are free for others.
 
     A node's keys were nowhere but in its own memory, so with it they are gone; its peers drop its public key, and no
-    packet of it is taken any more. Raises `UsageError` for a name that is no node, or the control plane's.
+    packet of it is taken any more. With `force` nothing waits for a node: its pods are deleted as they are, and a host
+    that does not answer is left for `down`, or for `add` when it comes back. Raises `UsageError` for a name that is no
+    node, or the control plane's; without `force` also `UsernetesError` for a node that is gone.
     """
     with state.locked():
         document = state.read()
@@ -108,35 +125,73 @@ def remove(
             )
         launcher = launcher_from_state(document["launcher"], program)
         try:
+            leaving = [members[name] for name in names]
+            gone, silent = silence(launcher, leaving)
+            if gone and not force:
+                name, why = next(iter(gone.items()))
+                raise UsernetesError(
+                    f"it cannot be drained: {why}", node=name, remedy=f"usernetes remove {','.join(names)} --force"
+                )
             up = context_of(state, launcher, report)
             api = state.api()
             for name in names:
-                try:
-                    drain(state, document, name, drain_seconds)
-                    report.line(f"{name}: cordoned and drained")
-                except UsernetesError as refused:
-                    report.line(f"  warning: {name} could not be drained: {refused}")
+                if not force:
+                    try:
+                        drain(state, document, name, drain_seconds)
+                        report.line(f"{name}: cordoned and drained")
+                    except UsernetesError as refused:
+                        report.line(f"  warning: {name} could not be drained: {refused}")
                 api.delete({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+                if force:
+                    report.line(f"{name}: {evict(api, name)} pods were deleted as they were")
             api.close()
             up.existing = [node for node in up.existing if node["name"] not in names]
             told = change_network(launcher, members.values(), peers_without(up))
             for name, error in told.failures.items():
                 report.line(f"  warning: {name} could not be told that its peers left: {error}")
-            ended = stop_nodes(launcher, document, [members[name] for name in names])
-            launcher.release(names)
+            ended = stop_nodes(launcher, document, [member for member in leaving if member.host.name not in silent])
+            for name, error in ended.failures.items():
+                report.line(f"  warning: {name} could not be told to end: {error}")
+            # A Flux node ends with its broker; any other may live on where we cannot reach it.
+            left = {*silent, *ended.failures} if launcher.name != "flux" else set()
+            launcher.release([name for name in names if name not in left])
+            lost = losses.taken_out(up.losses, gone)
             state.write(
                 {
                     **document,
+                    "phase": "degraded" if losses.missing(lost) else document["phase"],
                     "launcher": dict(launcher.to_state()),
                     "nodes": list(up.existing),
                     "givenUp": _without(document["givenUp"], names),
+                    "losses": lost,
+                    "left": [*up.left, *(node for node in document["nodes"] if node["name"] in left)],
                 }
             )
-            for name, error in ended.failures.items():
-                report.line(f"  warning: {name} could not be told to end: {error}")
+            for name in sorted(left):
+                report.line(f"  {name}: {members[name].directory} may still be there; `usernetes down` tries again")
             report.line(f"{', '.join(names)} left; {len(up.existing)} nodes stay")
         finally:
             launcher.close()
+
+
+def silence(launcher: Launcher, members: Sequence[RecordedNode]) -> tuple[dict[str, str], set[str]]:
+    """Which nodes are gone, each with the reason, and those of them whose host does not answer."""
+    outcome = ask_nodes(launcher, members, brief=True)
+    gone = {name: str(error).partition("\n")[0] for name, error in outcome.failures.items()}
+    gone |= {
+        name: f"its node has ended: {explain(answer)}"
+        for name, answer in outcome.results.items()
+        if not (answer.get("keeper") or {}).get("alive")
+    }
+    return gone, set(outcome.failures)
+
+
+def evict(api: Api, node: str) -> int:
+    """Delete the pods of a node that nobody hears from, so that others take their place at once; returns how many."""
+    pods = api.get(f"/api/v1/pods?fieldSelector=spec.nodeName={node}")["items"]
+    for pod in pods:
+        api.delete({"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}, grace=0)
+    return len(pods)
 
 
 def drain(state: ClusterState, document: Mapping[str, Any], name: str, seconds: int) -> None:

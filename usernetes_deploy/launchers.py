@@ -33,6 +33,11 @@ def launcher_for(spec: ClusterSpec, program: Path, *, limit: str = "", accept_ne
     raise UsageError(f"no launcher is called {spec.launcher!r}")
 
 
+def ssh_launcher(source: str, program: Path, *, accept_new: bool = False) -> Launcher:
+    """A launcher for a host list without a cluster. Raises `UsageError`."""
+    return _ssh()(ssh_targets((source,) if source else ()), program, accept_new=accept_new)
+
+
 def _ssh() -> type[SshLauncher]:
     """Imported when it is used: paramiko takes longer to load than all the rest of many a command."""
     from usernetes_deploy.launch.ssh import SshLauncher
@@ -72,11 +77,17 @@ def enlarged(
         if not hosts:
             raise UsageError("which hosts? A cluster over SSH grows by --hosts LIST")
         old = _ssh().from_state(state, program)
-        added = [target for target in read_hosts(hosts, "") if target.name not in taken]
-        if not added:
-            raise UsageError(f"all of {hosts} are nodes of the cluster already")
-        whole = _ssh()([*old.targets(), *added], program, accept_new=accept_new)
+        added = read_hosts(hosts, "")
         names = {target.name for target in added}
+        twice = [f"{target.name} ({target.address})" for target in added if target.name in taken]
+        if twice:
+            raise UsageError(
+                f"already names of nodes: {', '.join(twice)}",
+                remedy="leave them out, or give another host a `name` of its own in a host file",
+            )
+        # One that was given up, or removed by force, may come again.
+        kept = [target for target in old.targets() if target.name not in names]
+        whole = _ssh()([*kept, *added], program, accept_new=accept_new)
         return whole, [host for host in whole.hosts() if host.name in names]
     if hosts:
         raise UsageError(f"--hosts is for the ssh launcher; this cluster was started by {state['launcher']}")

@@ -72,8 +72,12 @@ def stop_nodes(
     members: Iterable[RecordedNode],
     *,
     keep: Path | None = None,
+    deadline: float = STOP_DEADLINE,
 ) -> Outcome:
-    """End nodes and remove their folders, whether they run or not; `keep`: a folder here for their logs."""
+    """End nodes and remove their folders, whether they run or not; `keep`: a folder here for their logs.
+
+    A node that is not done after `deadline` seconds is a failure.
+    """
     by_name = {member.host.name: member for member in members}
 
     def stop(host: Host) -> None:
@@ -82,11 +86,11 @@ def stop_nodes(
         argv = [*launcher.node_program(host), "stop", member.directory, f"--rootlesskit={rootlesskit}"]
         if keep is not None:
             save_logs(launcher, member, keep / host.name)
-        launcher.run(host, argv, timeout=STOP_DEADLINE).check(
+        launcher.run(host, argv, timeout=deadline).check(
             host.name, remedy="usernetes down once more; what is left is named above"
         )
 
-    return on_all((member.host for member in by_name.values()), stop, deadline=STOP_DEADLINE + 5)
+    return on_all((member.host for member in by_name.values()), stop, deadline=deadline + 5)
 
 
 def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:

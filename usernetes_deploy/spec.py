@@ -114,6 +114,7 @@ class ClusterSpec:
         "UDP port of the mesh on every host; default: a free one (local launcher: one a node)", None
     )
     metrics: bool = _doc("run metrics-server, for `kubectl top` and autoscalers", False)
+    replace_lost: bool = _doc("in a Flux job: a free host of the job takes the place of a node that is lost", False)
     bundle: str | None = _doc("digest or folder of the bundle; default: the newest in the cache", None)
     wait_seconds: int = _doc("how long `up --wait` waits for Ready, DNS and a packet between pods", 120)
 
@@ -299,6 +300,11 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
         "minNodes",
         spec.min_nodes is None or 1 <= spec.min_nodes <= spec.nodes,
         f"expected 1 to {spec.nodes} (nodes), got {spec.min_nodes}",
+    )
+    need(
+        "replaceLost",
+        not spec.replace_lost or spec.launcher == "flux",
+        f"the {spec.launcher} launcher has nobody who watches the nodes: usernetes remove NODE --force, and add",
     )
     need("hosts", spec.launcher != "ssh" or bool(spec.hosts), "the ssh launcher needs at least one host")
     need(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy import losses
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launchers import launcher_from_state
@@ -36,12 +37,14 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
     ]
     answers = [node["dns"] for node in nodes if node["dns"]]
     dns = next((answer for answer in answers if not answer["ok"]), answers[0] if answers else None)
-    well = all(is_well(node) for node in nodes)
+    lost = document.get("losses", [])
+    well = all(is_well(node) for node in nodes) and not document["givenUp"]
+    well = well and all(loss["action"] in (losses.REPLACED, losses.DISMISSED) for loss in lost)
     return {
         "schema": SCHEMA,
         "cluster": document["name"],
         "phase": document["phase"],
-        "healthy": bool(well and api["ready"] and dns and dns["ok"] and not document["givenUp"]),
+        "healthy": bool(well and api["ready"] and dns and dns["ok"]),
         "created": document["created"],
         "ageSeconds": round((datetime.now(UTC) - datetime.fromisoformat(document["created"])).total_seconds()),
         "launcher": document["launcher"]["launcher"],
@@ -52,6 +55,7 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
         "dns": dns,
         "limitsEnforced": all(node["limitsEnforced"] for node in nodes),
         "givenUp": document["givenUp"],
+        "losses": lost,
         "nodes": nodes,
     }
 
@@ -108,6 +112,7 @@ def node_status(
         "outer": entry["outer"],
         "snapshotter": node.get("snapshotter"),
         "directory": entry["directory"],
+        "keeper": keeper.get("pid") or entry["handle"].get("pid"),
         "components": node.get("components", []),
         "network": node.get("network"),
         "dns": node.get("dns"),
@@ -157,6 +162,9 @@ def text(found: Mapping[str, Any]) -> str:
     lines.append(table(rows))
     for node in found["nodes"]:
         lines += [f"{node['name']}: {problem}" for problem in [*node["problems"], *filter(None, [node["error"]])]]
+        if not node["alive"] and not node["error"]:
+            who = f"its keeper (pid {node['keeper']}) is gone" if node["keeper"] else "it has no keeper"
+            lines.append(f"{node['name']}: {who}; its logs are in {node['directory']}/logs")
         lines += [
             f"{node['name']}: {item['name']} was restarted {item['restarts']} times, last: {item['lastExit']}"
             for item in node["components"]
@@ -164,6 +172,7 @@ def text(found: Mapping[str, Any]) -> str:
         ]
         if node["restarts"]:
             lines.append(f"{node['name']}: the node was restarted {node['restarts']} times, last: {node['lastExit']}")
+    lines += [f"lost: {losses.words(loss)}" for loss in found["losses"]]
     lines += [f"given up: {name}: {why}" for name, why in found["givenUp"].items()]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from typing import Any
 from tests.flux.instance import Instance
 from tests.flux.machines import on_host, wait_until
 
-BRING_UP_SECONDS = 180
+BRING_UP_SECONDS = 240  # a bound for a busy machine
 NODE_FOLDERS = "/var/tmp/usernetes-2073"
 
 
@@ -29,8 +29,8 @@ class Clusters:
 
     def submit(self, *options: str, job: tuple[str, ...] = (), cwd: str = "/") -> str:
         """Submit the job script; `job` are its arguments. Returns the job's id."""
-        argv = ["flux", "batch", "--output=kvs", *options, self.script, "--set", f"bundle={self.bundle}", *job]
-        return self.instance.ask(*argv, cwd=cwd)
+        settings = ["--set", f"bundle={self.bundle}", "--set", f"waitSeconds={BRING_UP_SECONDS - 20}"]
+        return self.instance.ask("flux", "batch", "--output=kvs", *options, self.script, *settings, *job, cwd=cwd)
 
     def ready(self, job: str) -> str:
         """Wait until the cluster of a job is ready, and return the job's id."""

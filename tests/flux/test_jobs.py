@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,18 @@ def test_a_workflow_gets_its_cluster_and_its_exit_code_is_the_jobs(clusters: Clu
     clusters.nothing_left()
 
 
+def status(clusters: Clusters, job: str) -> dict[str, Any]:
+    """``usernetes status --json``, whether it is well or not."""
+    return dict(json.loads(clusters.instance.run(["usernetes", "status", "--cluster", job, "--json"]).stdout))
+
+
+def kill_broker(clusters: Clusters, job: str, rank: int) -> None:
+    """End a broker of a job as a crash does."""
+    within = {"FLUX_URI": clusters.instance.ask("flux", "uri", job)}
+    pid = int(clusters.instance.ask("flux", "exec", "-r", str(rank), "flux", "getattr", "broker.pid", env=within))
+    os.kill(pid, signal.SIGKILL)
+
+
 @pytest.fixture(scope="class")
 def held(clusters: Clusters) -> Iterator[str]:
     """A cluster that is only held, on one core of each host."""
@@ -102,20 +115,22 @@ class TestOneThatIsHeld:
     def test_two_jobs_share_the_hosts_and_a_lost_broker_harms_only_its_own(self, clusters: Clusters, held: str) -> None:
         other = clusters.ready(clusters.submit("-N3", "-n3", "-c1"))
         try:
-            within = {"FLUX_URI": clusters.instance.ask("flux", "uri", other)}
-            pid = int(clusters.instance.ask("flux", "exec", "-r", "2", "flux", "getattr", "broker.pid", env=within))
             said = json.loads(clusters.usernetes("status", "--cluster", other, "--json"))
             folder = next(node["directory"] for node in said["nodes"] if node["name"] == "fl2")
-            os.kill(pid, signal.SIGKILL)
+            kill_broker(clusters, other, 2)
 
             def gone() -> bool:
                 done = clusters.instance.run(["usernetes", "status", "--cluster", other])
-                return done.returncode == 1 and "the Flux broker of rank 2 is lost" in done.stdout
+                return done.returncode == 1 and "the Flux broker of rank 2 is lost; it is removed when" in done.stdout
 
             wait_until(gone, "word of the lost broker", 30)
             get_nodes = ["kubectl", "--cluster", other, "get", "nodes", "--output=name"]
-            wait_until(lambda: clusters.usernetes(*get_nodes).split() == ["node/fl0", "node/fl1"], "its removal", 60)
-            assert "fl2 is given up: the Flux broker of rank 2 is lost" in clusters.output(other)
+            wait_until(lambda: clusters.usernetes(*get_nodes).split() == ["node/fl0", "node/fl1"], "its removal", 120)
+            assert "fl2 is lost: the Flux broker of rank 2 is lost" in clusters.output(other)
+            wait_until(
+                lambda: [loss["action"] for loss in status(clusters, other)["losses"]] == ["removed"], "the word"
+            )
+            assert [len(node["network"]["peers"]) for node in status(clusters, other)["nodes"]] == [1, 1]
             assert json.loads(clusters.usernetes("status", "--cluster", held, "--json"))["healthy"]
             left = clusters.instance.job_processes("fl2")
             assert not [line for line in left if folder in line]
@@ -124,6 +139,71 @@ class TestOneThatIsHeld:
             clusters.instance.run(["flux", "cancel", other])
         assert clusters.ended(other) != 0
         assert json.loads(clusters.usernetes("status", "--cluster", held, "--json"))["healthy"]
+
+
+def test_a_free_host_of_the_job_takes_the_place_of_a_lost_one_and_its_pods_move(clusters: Clusters) -> None:
+    job = clusters.ready(clusters.submit("-N3", job=("--nodes", "2", "--replace-lost")))
+    image = next(
+        name for name in json.loads((clusters.bundle / "manifest.json").read_text())["images"] if "busy" in name
+    )
+    manifest = clusters.instance.root / "moving.json"
+    manifest.write_text(json.dumps(moving(image)))
+    clusters.usernetes("kubectl", "--cluster", job, "apply", "-f", str(manifest))
+    clusters.usernetes("kubectl", "--cluster", job, "rollout", "status", "deployment/moving", "--timeout=60s")
+    before = status(clusters, job)
+    assert [node["name"] for node in before["nodes"]] == ["fl0", "fl1"]
+    kill_broker(clusters, job, 1)
+    began = time.monotonic()
+
+    def replaced() -> bool:
+        return [loss["action"] for loss in status(clusters, job)["losses"]] == ["replaced"]
+
+    wait_until(replaced, "the replacement", 180)
+    took = time.monotonic() - began
+    after = status(clusters, job)
+    print(f"fl1 was replaced {took:.0f} s after its broker was killed")
+    assert after["healthy"], after
+    assert [(node["name"], node["nodeIP"]) for node in after["nodes"]] == [
+        ("fl0", before["nodes"][0]["nodeIP"]),
+        ("fl2", before["nodes"][1]["nodeIP"]),
+    ]
+    (loss,) = after["losses"]
+    assert (loss["node"], loss["by"]) == ("fl1", ["fl2"])
+    assert loss["seen"] <= loss["acted"]
+    said = clusters.instance.run(["usernetes", "status", "--cluster", job])
+    assert (said.returncode, "lost: fl1 at " in said.stdout) == (0, True)
+    clusters.usernetes("kubectl", "--cluster", job, "rollout", "status", "deployment/moving", "--timeout=90s")
+    pods = clusters.usernetes("kubectl", "--cluster", job, "get", "pods", "--output=jsonpath={.items[*].spec.nodeName}")
+    assert sorted(pods.split()) == ["fl0", "fl2"]
+    clusters.usernetes("down", "--cluster", job)
+    assert clusters.ended(job) == 128 + signal.SIGKILL  # what Flux says of a job one of whose brokers was killed
+    assert "all pods have ended" in clusters.output(job)
+    assert "2 nodes stopped, nothing left" in clusters.output(job)
+    clusters.nothing_left()
+
+
+def moving(image: str) -> dict[str, Any]:
+    """A Deployment of two pods that do not share a node."""
+    apart = {"labelSelector": {"matchLabels": {"app": "moving"}}, "topologyKey": "kubernetes.io/hostname"}
+    command = ["sh", "-c", "trap exit TERM; sleep 36000 & wait"]
+    container = {"name": "main", "image": image, "imagePullPolicy": "Never", "command": command}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "moving"},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "moving"}},
+            "template": {
+                "metadata": {"labels": {"app": "moving"}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}},
+                    "containers": [container],
+                },
+            },
+        },
+    }
 
 
 def test_down_from_the_login_host_ends_pods_and_job_in_order(clusters: Clusters) -> None:

@@ -111,6 +111,7 @@ def test_no_request_is_lost_while_nodes_come_and_go_and_their_addresses_are_used
         assert "could not" not in done.stderr
         assert [item["metadata"]["name"] for item in growing.get("nodes")["items"]] == ["node0", "node1"]
     after = visits(growing)
+    print(f"{ROUNDS} rounds: {after[0] - before[0]} requests answered, {after[1] - before[1]} lost; {addresses}")
     assert addresses == {"10.64.0.3"}
     assert after[0] > before[0] + 10 * ROUNDS
     assert after[1] == before[1], f"{after[1] - before[1]} of {after[0] - before[0]} requests were lost"

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.sshd import STATE, UID, USER, SshHost, call, ssh_hosts
+from tests.hosts.sshd import STATE, UID, USER, SshHost, call, ssh_hosts, testhosts
+from usernetes_deploy.bringup import UP
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
@@ -24,6 +25,7 @@ from usernetes_deploy.phases.stage_bundle import packed
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root")]
 REPOSITORY = Path(__file__).parents[2]
 BASE = f"/var/tmp/usernetes-{UID}"
+PHASES = [phase.title for phase in UP]
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,10 @@ class Terminal:
     python: str
     bundle: Path
 
-    def argv(self, *words: str) -> list[str]:
-        """The argv of ``usernetes WORDS`` with nothing of our own environment."""
+    def argv(self, *words: str, state: str = "") -> list[str]:
+        """The argv of ``usernetes WORDS`` with nothing of our own environment; `state`: another's XDG_STATE_HOME."""
         variables = {
+            **({"XDG_STATE_HOME": state} if state else {}),
             "HOME": str(self.home), "USER": USER, "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8",
             "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
@@ -44,9 +47,11 @@ class Terminal:
         pairs = [f"{key}={value}" for key, value in variables.items()]
         return [*become, *pairs, self.python, "-m", "usernetes_deploy.cli", *words]
 
-    def usernetes(self, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def usernetes(self, *words: str, timeout: float = 240, state: str = "") -> subprocess.CompletedProcess[str]:
         """Run ``usernetes WORDS`` to its end."""
-        return subprocess.run(self.argv(*words), capture_output=True, text=True, timeout=timeout, cwd="/", check=False)
+        return subprocess.run(
+            self.argv(*words, state=state), capture_output=True, text=True, timeout=timeout, cwd="/", check=False
+        )
 
     def up(self, *words: str) -> subprocess.CompletedProcess[str]:
         """``usernetes up`` with the bundle of the tests."""
@@ -270,26 +275,72 @@ def test_a_login_shell_that_prints_and_an_absent_sudo_do_not_matter(terminal: Te
             file.write_text(text)
 
 
-@pytest.mark.parametrize("phase", ["probe", "stage the bundle", "start the nodes", "wait for Ready", "check DNS"])
-def test_a_driver_killed_in_any_phase_leaves_what_down_removes(
+def test_a_host_that_is_lost_is_removed_by_force_and_comes_back(terminal: Terminal, hosts: list[SshHost]) -> None:
+    assert terminal.up("--hosts", "sh[0-2]", "--no-wait").returncode == 0
+    record = json.loads((terminal.home / ".local/state/usernetes/default/cluster.json").read_text())
+    for node in record["nodes"]:
+        assert node["handle"]["directory"] == node["directory"]
+        assert f"--directory={node['directory']}" in Path(f"/proc/{node['handle']['pid']}/cmdline").read_text()
+    testhosts("kill", "sh1")  # as a power cut does
+    hosts[2].link("down")
+    refused = terminal.usernetes("remove", "sh1")
+    assert refused.returncode == 1
+    assert "sh1: it cannot be drained: " in refused.stderr
+    assert "fix: usernetes remove sh1 --force" in refused.stderr
+    began = time.monotonic()
+    forced = terminal.usernetes("remove", "sh1,sh2", "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert time.monotonic() - began < 60
+    assert "sh1, sh2 left; 1 nodes stay" in forced.stderr
+    assert f"{BASE}/{record['id']}-2 may still be there" in forced.stderr
+    status = json.loads(terminal.usernetes("status", "--json").stdout)
+    assert [node["name"] for node in status["nodes"]] == ["sh0"]
+    assert status["healthy"] is True
+    assert [(loss["node"], loss["action"]) for loss in status["losses"]] == [("sh1", "dismissed"), ("sh2", "dismissed")]
+    assert status["nodes"][0]["network"]["peers"] == []
+    assert terminal.usernetes("kubectl", "get", "nodes", "--output=name").stdout == "node/sh0\n"
+    assert "lost: sh2 at " in terminal.usernetes("status").stdout
+    # The one that was cut off still has its node, which nobody takes a packet of; it is ended before another begins.
+    hosts[2].link("up")
+    assert "rootlesskit" in _processes("sh2")
+    added = terminal.usernetes("add", "--hosts", "sh2")
+    assert (added.stdout, added.returncode) == ("sh2\n", 0), added.stderr
+    assert json.loads(terminal.usernetes("status", "--json").stdout)["healthy"] is True
+    twice = terminal.usernetes("add", "--hosts", "sh[1-2]")
+    assert twice.returncode == 2
+    assert "already names of nodes: sh2" in twice.stderr
+    # The one without power is tried again by `down`, which does not fail while it is off.
+    down = terminal.usernetes("down")
+    assert down.returncode == 0, down.stderr
+    assert "warning: sh1, removed by force, may still have its node" in down.stderr
+    hosts[1].start()
+    found = terminal.usernetes("down", "--hosts", "sh[0-2]")
+    assert found.returncode == 0, found.stderr
+    assert "1 node stopped, nothing left" in found.stderr
+    _wait_until_nothing_is_left(hosts)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_driver_killed_in_any_phase_leaves_what_down_removes_here_and_from_another_login(
     terminal: Terminal, hosts: list[SshHost], phase: str
 ) -> None:
     argv = terminal.argv("up", "--bundle", str(terminal.bundle), "--hosts", "sh[0-1]", "--cluster", "killed")
-    order = ["connect", "probe", "check the hosts", "record", "stage the bundle", "make", "start", "wait", "check DNS"]
-    number = next(index for index, name in enumerate(order) if phase.startswith(name) or name.startswith(phase))
+    number = PHASES.index(phase)
     with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd="/") as driver:
         assert driver.stderr is not None
         seen = ""
         # Killed a moment into the phase: as soon as the one before it is reported done.
-        while f"[{number:2}/" not in seen:
+        while number and f"[{number:2}/" not in seen:
             line = driver.stderr.readline()
             assert line, seen
             seen += line
         time.sleep(0.05)
         driver.send_signal(signal.SIGKILL)
+    elsewhere = terminal.usernetes("down", "--hosts", "sh[0-1]", "--cluster", "killed", state="/nowhere")
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    _wait_until_nothing_is_left(hosts)
     down = terminal.usernetes("down", "--cluster", "killed")
     assert down.returncode == 0, down.stderr
-    _wait_until_nothing_is_left(hosts)
     assert json.loads(terminal.usernetes("list", "--json").stdout) == []
 
 

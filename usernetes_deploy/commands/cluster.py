@@ -11,7 +11,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy import __version__, bringup, spec
+from usernetes_deploy import __version__, bringup, orphans, spec
 from usernetes_deploy import bundle as bundles
 from usernetes_deploy.commands import flux
 from usernetes_deploy.commands.common import (
@@ -28,7 +28,8 @@ from usernetes_deploy.commands.common import (
 )
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError
-from usernetes_deploy.launchers import launcher_for, ssh_targets
+from usernetes_deploy.launch import flux_jobs
+from usernetes_deploy.launchers import launcher_for, ssh_launcher, ssh_targets
 from usernetes_deploy.phase import run
 from usernetes_deploy.state import ClusterState, clusters
 from usernetes_deploy.text import table
@@ -156,27 +157,58 @@ def up(
 
 
 @task(
-    help={"cluster": CLUSTER_HELP, "keep-logs": "a folder to fetch the nodes' logs into first", "quiet": "no progress"}
+    klass=Verb,
+    help={
+        "cluster": CLUSTER_HELP,
+        "hosts": "where it was brought up by SSH, when it was done from another machine than this one",
+        "node-directory": "the spec's storage.nodeDirectory, with --hosts",
+        "accept-new": SPEC_HELP["accept-new"],
+        "keep-logs": "a folder to fetch the nodes' logs into first",
+        "quiet": "no progress",
+    }
 )
-def down(_: Context, cluster: str | None = None, keep_logs: str | None = None, quiet: bool = False) -> None:
+def down(
+    _: Context,
+    cluster: str | None = None,
+    hosts: str | None = None,
+    node_directory: str | None = None,
+    accept_new: bool = False,
+    keep_logs: str | None = None,
+    quiet: bool = False,
+) -> None:
     """Take a cluster down; fine when it is half made, or down already.
 
     Examples:
 
       usernetes down
       usernetes down --cluster demo --keep-logs ./logs
+      usernetes down --hosts node[01-16] --cluster demo
     """
+    told = report(quiet=quiet)
+    if hosts is not None:
+        launcher = ssh_launcher(hosts, node_program(), accept_new=accept_new)
+        try:
+            orphans.down(launcher, cluster, told, node_directory)
+        finally:
+            launcher.close()
+        return
     if not cluster and not clusters(roots()):
-        report(quiet=quiet).line("there is no cluster; nothing to do")
+        told.line("there is no cluster; nothing to do")
         return
     if cluster and not is_job(cluster) and not ClusterState(roots(), cluster).exists():
         ClusterState(roots(), cluster).remove()
-        report(quiet=quiet).line(f"no cluster named {cluster}; nothing to do")
+        told.line(f"no cluster named {cluster}; nothing to do (--hosts LIST for one of another machine's)")
         return
-    state = chosen(cluster)
-    if flux.end_job(state, report(quiet=quiet)):
+    try:
+        state = chosen(cluster, half_made=True)
+    except flux_jobs.JobEnded as error:
+        told.line(error.reason)
         return
-    bringup.down(state, report(quiet=quiet), node_program(), Path(keep_logs) if keep_logs else None)
+    if flux.end_job(state, told):
+        return
+    launcher_state = state.read()["launcher"] if state.exists() else {}
+    bringup.down(state, told, node_program(), Path(keep_logs) if keep_logs else None)
+    flux.withdraw(launcher_state)
 
 
 @task(klass=Verb, iterable=["set"], help={**SPEC_HELP, "json": "as JSON"})

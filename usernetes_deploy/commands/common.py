@@ -70,10 +70,10 @@ def roots() -> Path:
     return state_root(environment())
 
 
-def chosen(cluster: str | None) -> ClusterState:
-    """The cluster that a verb means; a Flux job's id means the cluster in that job."""
+def chosen(cluster: str | None, *, half_made: bool = False) -> ClusterState:
+    """The cluster that a verb means; a Flux job's id means the cluster in that job, `half_made` ones only on demand."""
     if is_job(cluster):
-        return flux_jobs.adopt(roots(), cluster)
+        return flux_jobs.adopt(roots(), cluster, half_made=half_made)
     return choose(roots(), cluster, environment())
 
 

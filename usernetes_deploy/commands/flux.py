@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,22 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from usernetes_deploy import bringup, spec
+from usernetes_deploy import bringup, growth, spec
 from usernetes_deploy.commands.common import located, node_program, report, roots
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import UsageError, UsernetesError
+from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux import FluxLauncher, available
 from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.launch.flux_losses import Caretaker
 from usernetes_deploy.launch.flux_session import Session, hold_hosts
+from usernetes_deploy.nodes import members_of
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, clusters
 
 PASS_THROUGH = {
     "job": (
-        frozenset({"--quiet", "-q"}),
+        frozenset({"--quiet", "-q", "--replace-lost"}),
         frozenset({"--file", "--nodes", "--set", "--grace", "--notice", "--logs", "--join", "-f", "-n", "-s"}),
     )
 }
@@ -39,6 +43,7 @@ PASS_THROUGH = {
         "set": "a field of the spec, as network.mtu=1400; may be given again",
         "grace": "seconds that the workflow and then the pods have to end when the job ends",
         "notice": "seconds before the time limit at which the end begins",
+        "replace-lost": "a free host of this job, or of one that joins it, takes the place of a node that is lost",
         "logs": "folder for the nodes' logs at the end (default: usernetes-JOB-logs here, none: do not keep them)",
         "join": "be no cluster: hold this job's hosts for that of another job",
         "quiet": "no progress",
@@ -51,6 +56,7 @@ def job(
     set: list[str] | None = None,  # noqa: A002  the flag's name
     grace: float = 20,
     notice: float = 60,
+    replace_lost: bool = False,
     logs: str | None = None,
     join: str | None = None,
     quiet: bool = False,
@@ -70,9 +76,12 @@ def job(
     if join:
         hold_hosts(join, instance, notice, report(quiet=quiet).line)
         return
-    _, this = flux_jobs.own_job(instance)
+    parent, this = flux_jobs.own_job(instance)
+    with contextlib.suppress(UsernetesError):
+        flux_jobs.forget_ended(roots(), parent)  # of jobs that were killed
     document = spec.read(Path(file)) if file else {}
     flags: dict[str, Any] = {"launcher": "flux", "name": document.get("name") or flux_jobs.cluster_name(this)}
+    flags |= {"replaceLost": True} if replace_lost else {}
     for assignment in set or []:
         path, equals, text = assignment.partition("=")
         if not equals:
@@ -94,8 +103,17 @@ def job(
     def down(keep: Path | None) -> int:
         return bringup.down(state, told, node_program(), keep)
 
+    def publish() -> None:
+        with contextlib.suppress(UsernetesError):  # it is published once more when the cluster is ready
+            flux_jobs.publish(parent, this, flux_jobs.record_of(state))
+
     def up() -> Path:
-        path = bringup.up(BringUp(spec=wanted, launcher=launcher, state=state, found_bundle=bundle, report=told))
+        # Beside the bring-up, for Flux takes its time: with it `down` works from anywhere, whatever happens to us.
+        first = threading.Thread(target=publish, daemon=True)
+        context = BringUp(spec=wanted, launcher=launcher, state=state, found_bundle=bundle, report=told)
+        context.recorded = first.start
+        path = bringup.up(context)
+        first.join()
         state.write({**state.read(), "phases": told.seconds})
         return path
 
@@ -107,13 +125,44 @@ def job(
         instance=instance,
         grace=grace,
         notice=notice,
-        lost=launcher.lost,
+        caretaker=caretaker(state, told, replace=wanted.replace_lost),
         logs=logs_folder(logs, wanted.name, roots()),
         path=str(bundle.root / "bin"),
     )
     code = session.run(words)
     if code:
         raise Exit(code=code)
+
+
+def caretaker(state: ClusterState, told: Report, *, replace: bool) -> Caretaker:
+    """What sees to the lost nodes of the cluster of `state`, whose job this process is in."""
+
+    def gone(suspects: Collection[str]) -> Mapping[str, str]:
+        document = state.read()
+        launcher = FluxLauncher.from_state(document["launcher"], node_program())
+        try:
+            names = {str(node["name"]) for node in document["nodes"]}
+            lost = {name: why for name, why in launcher.lost().items() if name in names}
+            asked = [m for m in members_of(document) if m.host.name in suspects and m.host.name not in lost]
+            ended, silent = growth.silence(launcher, asked)
+            return {**lost, **{name: why for name, why in ended.items() if name not in silent}}
+        finally:
+            launcher.close()
+
+    def remove(names: Sequence[str]) -> None:
+        growth.remove(state, told, node_program(), names, force=True)
+
+    def add(count: int) -> Sequence[str]:
+        launcher = FluxLauncher.from_state(state.read()["launcher"], node_program())
+        try:
+            job = str(state.read()["launcher"]["job"])
+            free = [*launcher.spare_hosts(), *launcher.held_hosts(job)][:count]
+            launcher.take(free)
+            return growth.add(state, told, launcher, lambda _: free) if free else []
+        finally:
+            launcher.close()
+
+    return Caretaker(state, gone, remove, add if replace else None, told.line)
 
 
 def logs_folder(wanted: str | None, name: str, state_root: Path) -> Path | None:
@@ -170,11 +219,23 @@ def end_job(state: ClusterState, told: Report, seconds: float = 120) -> bool:
         told.line(error.reason)  # it has ended
         state.remove()
         return True
-    flux_jobs.ask_to_end(found, int(json.loads(state.read_secret(flux_jobs.SESSION).reveal())["pid"]))
+    try:
+        flux_jobs.ask_to_end(found, int(json.loads(state.read_secret(flux_jobs.SESSION).reveal())["pid"]))
+    except CommandFailed:
+        told.line(f"what kept the cluster in job {found.job.f58} is gone; the nodes are stopped from here")
+        return False
     flux_jobs.wait_ended(found, seconds)
     state.remove()
     told.line(f"job {found.job.f58} has ended, and its cluster with it")
     return True
+
+
+def withdraw(launcher: Mapping[str, Any]) -> None:
+    """Take the record of a cluster that was taken down out of its job; nothing where it has none."""
+    if launcher.get("launcher") == "flux" and launcher.get("job"):
+        with contextlib.suppress(UsernetesError):  # the job may have ended with its cluster
+            found = flux_jobs.find(str(launcher["job"]))
+            flux_jobs.withdraw(found.instance, found.job)
 
 
 def make_room(state: ClusterState, nodes: int, told: Report) -> None:

@@ -66,18 +66,26 @@ def add(
         "node": "the node's name; several as a,b",
         "cluster": CLUSTER_HELP,
         "drain-seconds": "how long its pods may take to leave",
+        "force": "wait for nothing: the node, or its host, is lost (do be sure: its pods are started elsewhere)",
     },
 )
-def remove(_: Context, node: str, cluster: str | None = None, drain_seconds: int = growth.DRAIN_SECONDS) -> None:
-    """Cordon and drain a node, and have it leave the cluster.
+def remove(
+    _: Context,
+    node: str,
+    cluster: str | None = None,
+    drain_seconds: int = growth.DRAIN_SECONDS,
+    force: bool = False,
+) -> None:
+    """Cordon and drain a node, and have it leave the cluster; with --force one that is lost.
 
     Examples:
 
       usernetes remove node3
+      usernetes remove node3 --force
     """
     names = [name for name in node.split(",") if name]
     state = chosen(cluster)
-    growth.remove(state, report(), node_program(), names, drain_seconds=int(drain_seconds))
+    growth.remove(state, report(), node_program(), names, drain_seconds=int(drain_seconds), force=force)
     flux.publish_change(state)
     flux.give_back(state)
 

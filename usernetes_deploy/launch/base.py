@@ -18,6 +18,7 @@ from usernetes_deploy.errors import CommandFailed, NodeFailures, TimedOut
 T = TypeVar("T")
 H = TypeVar("H")
 INTERRUPTED_WAIT = 10.0  # seconds
+WORKERS = 64  # hosts that are served side by side
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class Outcome:
         return self
 
 
-def on_all(hosts: Iterable[Host], call: Callable[[Host], Any], *, deadline: float = 120, workers: int = 64) -> Outcome:
+def on_all(
+    hosts: Iterable[Host], call: Callable[[Host], Any], *, deadline: float = 120, workers: int = WORKERS
+) -> Outcome:
     """Call ``call(host)`` for every host side by side; a host that is not done after `deadline` seconds has failed.
 
     >>> on_all([Host("a"), Host("b")], lambda host: host.name.upper()).results

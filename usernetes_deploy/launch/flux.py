@@ -160,12 +160,15 @@ class FluxLauncher:
     def lost(self) -> Mapping[str, str]:
         """The members whose broker is gone, each with the reason: what `status` says of them."""
         found: dict[str, str] = {}
-        offline: dict[str, set[int]] = {}
+        offline: dict[str, set[int] | None] = {}
         for host in self.hosts():
             instance, rank = self._target(host)
             if instance.uri not in offline:
-                offline[instance.uri] = instance.offline()
-            if int(rank) in offline[instance.uri]:
+                offline[instance.uri] = _lost_ranks(instance, own=instance is self.instance)
+            ranks = offline[instance.uri]
+            if ranks is None:
+                found[host.name] = "the Flux job that held its host has ended, or does not answer"
+            elif int(rank) in ranks:
                 found[host.name] = f"the Flux broker of rank {rank} is lost"
         return found
 
@@ -277,6 +280,19 @@ def hosts_of(members: Sequence[Member]) -> list[Host]:
         )
         for member in members
     ]
+
+
+def _lost_ranks(instance: Instance, *, own: bool) -> set[int] | None:
+    """The ranks whose broker is lost; None when that job, which is not ours, does not answer."""
+    try:
+        # A question that costs little, and mostly is enough.
+        if instance.command("overlay", "status", "--summary").strip() == "full":
+            return set()
+        return instance.offline()
+    except UsernetesError:
+        if own:
+            raise
+        return None
 
 
 def available() -> bool:

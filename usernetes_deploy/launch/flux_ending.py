@@ -1,4 +1,4 @@
-"""How a Flux job that is a cluster hears of its end, and what it does then about pods and lost nodes.
+"""How a Flux job that is a cluster hears of its end, and what it does then about pods.
 
 The job watches its time limit itself. ``flux batch --signal`` would not do: it signals the brokers of all hosts, and to
 those of all hosts but the first any signal means their end, with that of their nodes.
@@ -20,7 +20,6 @@ from typing import Any
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.flux_instance import Instance
-from usernetes_deploy.state import ClusterState
 
 SYSTEM_NAMESPACES = {"kube-system", "kube-public", "kube-node-lease"}
 LIMIT_SECONDS = 30.0  # between looks at the time limit, which may be changed while the job runs
@@ -33,6 +32,7 @@ class Signals:
 
     forget: Callable[[], object]
     ending: threading.Event = field(default_factory=threading.Event)
+    _interrupt: bool = False
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[Signals]:
@@ -45,8 +45,27 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def interrupting(self, seconds: float) -> Iterator[None]:
+        """In the block a call to end, or the passing of `seconds`, is a `KeyboardInterrupt`, as Ctrl-C is to `add`."""
+        timer = threading.Timer(max(0.0, seconds), os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.daemon = True
+        if seconds < threading.TIMEOUT_MAX:
+            timer.start()
+        self._interrupt = True
+        try:
+            if self.ending.is_set():  # it was said a moment before
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._interrupt = False
+            timer.cancel()
+
     def _end(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.ending.set()
+        if self._interrupt:
+            self._interrupt = False
+            raise KeyboardInterrupt
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # The brokers are ending at this moment and take the nodes along: to stop those in order is neither possible
@@ -76,6 +95,10 @@ class TimeLimit:
         self._look = time.monotonic() + self._pause(left)
         return left <= self._notice
 
+    def seconds(self) -> float:
+        """How long it is to the notice; infinity without a limit."""
+        return self._left() - self._notice
+
     def _pause(self, left: float) -> float:
         return max(0.5, min(LIMIT_SECONDS, left - self._notice))
 
@@ -84,24 +107,6 @@ class TimeLimit:
             return float(self._instance.command("job", "timeleft"))  # seconds, or infinity
         except (UsernetesError, ValueError):
             return math.inf
-
-
-def give_up(state: ClusterState, name: str, why: str) -> bool:
-    """Take a node that is gone out of the cluster's record and of its API, so that its pods go elsewhere at once.
-
-    False when it was not a member. Its processes are known to be gone, for they end with their broker.
-    """
-    document = state.read()
-    left = [node for node in document["nodes"] if node["name"] != name]
-    if len(left) == len(document["nodes"]):
-        return False
-    state.write({**document, "phase": "degraded", "nodes": left, "givenUp": {**document["givenUp"], name: why}})
-    api = state.api()
-    try:
-        api.delete({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-    finally:
-        api.close()
-    return True
 
 
 def end_pods(api: Api, grace: float) -> list[str]:

@@ -29,6 +29,10 @@ _BASE58 = re.compile(r"(ƒ|f)[1-9A-HJ-NP-Za-km-z]+")
 _NUMBER = re.compile(r"[0-9]{4,20}")
 
 
+class JobEnded(UsageError):
+    """The job is over, and its cluster with it."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A cluster in a job: where it was found, what the job says of it, and its record (None until it has one)."""
@@ -225,17 +229,19 @@ def wait_ended(found: Found, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def adopt(root: Path, text: str, instance: Instance | None = None) -> ClusterState:
+def adopt(root: Path, text: str, instance: Instance | None = None, *, half_made: bool = False) -> ClusterState:
     """The state directory below `root` of the cluster in the job `text`, written from the job's record if need be.
 
-    Raises what `find` raises, and `UsageError` while the cluster is still being brought up.
+    Raises what `find` raises, and `UsageError` while the cluster is being brought up (`half_made`: before that begins).
     """
-    return adopt_found(root, find(text, instance))
+    return adopt_found(root, find(text, instance), half_made=half_made)
 
 
-def adopt_found(root: Path, found: Found) -> ClusterState:
+def adopt_found(root: Path, found: Found, *, half_made: bool = False) -> ClusterState:
     """The same for a cluster that was found already; what is there is brought up to date."""
     record = found.record or _record(found.instance, found.job)
+    if record is not None and "kubeconfig" not in record and not half_made:
+        record = None
     for known in states(root):
         if known.read()["launcher"].get("job") == found.job.f58:
             if record is not None:
@@ -311,7 +317,7 @@ def _check_usable(job: Job, text: str) -> None:
         raise UsageError(f"job {text} belongs to another user (uid {job.user_id})")
     if job.ended:
         why = f" ({job.exception})" if job.exception else ""
-        raise UsageError(f"job {text} has ended: {job.result.lower()}{why}; its cluster is gone")
+        raise JobEnded(f"job {text} has ended: {job.result.lower()}{why}; its cluster is gone")
     if job.state != "RUN":
         raise UsageError(f"job {text} has not started (it is in the state {job.state})", remedy=f"flux jobs {text}")
 

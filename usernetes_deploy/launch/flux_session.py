@@ -13,19 +13,20 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
-from usernetes_deploy.launch.flux_ending import Signals, TimeLimit, end_pods, give_up
+from usernetes_deploy.launch.flux_ending import Signals, TimeLimit, end_pods
 from usernetes_deploy.launch.flux_instance import Instance, Job
+from usernetes_deploy.launch.flux_losses import Caretaker
 from usernetes_deploy.node.keeper import die_with_parent
 from usernetes_deploy.state import ClusterState
 
 LOOK_SECONDS = 2.0
-LOSS_SECONDS = 10.0  # between looks at the brokers
+LOSS_SECONDS = 10.0  # between looks at brokers and nodes
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Session:
 
     `up` brings it up and returns the kubeconfig's path, `down` takes it down and keeps the nodes' logs in the folder
     it is given; `grace` is the seconds that workflow and pods get each at the end, which begins `notice` seconds
-    before the time limit. `lost` names the members whose broker is gone, with the reason; they are given up.
+    before the time limit. `caretaker` sees to nodes that are lost meanwhile.
     """
 
     state: ClusterState
@@ -44,10 +45,11 @@ class Session:
     instance: Instance = field(default_factory=Instance)
     grace: float = 20.0
     notice: float = 60.0
-    lost: Callable[[], Mapping[str, str]] = dict
+    caretaker: Caretaker | None = None
     logs: Path | None = None
     path: str = ""
     _look: float = 0.0
+    _said: str = ""
 
     def run(self, command: Sequence[str] = ()) -> int:
         """Live as long as the workflow `command`, or without one until the job is told to end.
@@ -68,7 +70,7 @@ class Session:
                 limit = TimeLimit(self.instance, self.notice)
 
                 def hear() -> bool:
-                    self._look_after(parent, job)
+                    self._look_after(parent, job, signals, limit)
                     if limit.near():
                         signals.ending.set()
                     return signals.ending.is_set()
@@ -117,25 +119,34 @@ class Session:
             process.wait()
         return 128 - code if code < 0 else code
 
-    def _look_after(self, parent: Instance, job: Job) -> None:
-        """Give up members whose broker is lost: the cluster goes on without them, and says so."""
-        if time.monotonic() < self._look or not self.state.exists():
+    def _look_after(self, parent: Instance, job: Job, signals: Signals, limit: TimeLimit) -> None:
+        """See to nodes that are lost: the cluster goes on, and says so."""
+        if not self.caretaker or time.monotonic() < self._look or not self.state.exists() or signals.ending.is_set():
             return
         self._look = time.monotonic() + LOSS_SECONDS
-        with contextlib.suppress(UsernetesError):
-            if self.instance.command("overlay", "status", "--summary").strip() == "full":
-                return
-            self._refresh(parent, job)
-            for name, why in self.lost().items():
-                if give_up(self.state, name, why):
-                    self.tell(f"{name} is given up: {why}")
-                    flux_jobs.publish(parent, job, flux_jobs.record_of(self.state))
+        try:
+            if self.caretaker.notices():
+                self._refresh(parent, job)
+                before = self.state.read()
+                try:
+                    with signals.interrupting(limit.seconds()):
+                        self.caretaker.act()
+                finally:
+                    if self.state.read() != before:
+                        flux_jobs.publish(parent, job, flux_jobs.record_of(self.state))
+        except UsernetesError as error:
+            if str(error) != self._said:
+                self._said = str(error)
+                self.tell(f"lost nodes cannot be seen to: {error}")
+        except KeyboardInterrupt:
+            self.tell("seeing to lost nodes was broken off: the job ends")
 
     def _end(self, parent: Instance, job: Job, signals: Signals) -> None:
         if self.state.exists():
             self._refresh(parent, job)
-            self._look = 0.0
-            self._look_after(parent, job)
+            with contextlib.suppress(UsernetesError):
+                if self.caretaker:
+                    self.caretaker.drop()
             if signals.ending.is_set():
                 flux_jobs.announce(parent, job, "ending")
                 self._end_pods()

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from usernetes_deploy.errors import CommandFailed, HostNotFit, UsernetesError
-from usernetes_deploy.launch.base import Completed, Host, on_all
+from usernetes_deploy.launch.base import WORKERS, Completed, Host, on_all
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.ssh_connect import Connection, Connector
 from usernetes_deploy.launch.ssh_exec import attach, execute
@@ -124,7 +124,7 @@ class SshLauncher:
             for target in self._targets.values()
         ]
 
-    def connect(self, *, deadline: float = 60, workers: int = 64) -> None:
+    def connect(self, *, deadline: float = 60, workers: int = WORKERS) -> None:
         """Connect to every host side by side; raises `NodeFailures` with the reason of each that failed.
 
         `run` connects by itself; this one says beforehand, and for all at once, what does not work.
@@ -191,11 +191,12 @@ class SshLauncher:
     def start(self, host: Host, argv: Sequence[str], *, stdin: bytes) -> Mapping[str, Any]:
         """Start a node: the node program's ``run`` becomes ``start``, which goes its own way before it returns.
 
-        Whatever happens to the connection afterwards does not matter to the node. Returns the handle it prints, if any.
+        Whatever happens to the connection afterwards does not matter to the node. Returns the handle it prints:
+        ``{"directory": ".../f2kx-1", "pid": 4121, "startTime": 8123456}``.
         """
         detached = ["start" if word == "run" else word for word in argv]
         done = self.run(host, detached, stdin=stdin, timeout=START_SECONDS).check(host.name)
-        lines = done.stdout.strip().splitlines() or ["{}"]
+        lines = done.stdout.strip().splitlines() or [""]
         try:
             handle = json.loads(lines[-1])
         except ValueError:

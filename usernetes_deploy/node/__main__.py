@@ -7,6 +7,7 @@
     supervise  (internal) the supervisor, started by rootlesskit
     network    give a node another part of the network (JSON on stdin): peers come and go
     status     what a node says of itself, as JSON
+    find       the user's nodes on this host, as JSON
     stop       end the node of a folder and remove the folder
     logs       the end of a component's log, or all that comes
     enter      run a command inside a node's namespaces
@@ -65,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--namespace", default="default", help="where short names are looked for")
             command.add_argument("--socks", action="store_true", help="be a proxy; its password comes on stdin")
             command.add_argument("command", nargs=argparse.REMAINDER)
+    find = commands.add_parser("find")
+    find.add_argument("--folder", type=Path, help="another place for nodes than the usual ones")
     stage = commands.add_parser("stage")
     stage.add_argument("source", type=Path)
     stage.add_argument("parent", type=Path)
@@ -102,6 +105,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         print(json.dumps(verbs.status(options.directory, brief=options.brief)))
     elif options.verb == "network":
         ask(options.directory / "control.sock", {"verb": "network", "network": json.load(sys.stdin)})
+    elif options.verb == "find":
+        print(json.dumps(verbs.find(options.folder)))
     elif options.verb == "stop":
         verbs.stop(options.directory, options.rootlesskit, options.keep)
     elif options.verb == "logs":

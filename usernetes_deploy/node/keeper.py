@@ -27,6 +27,7 @@ from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it
 
 PR_SET_PDEATHSIG = 1
 OF_A_JOB = "of-a-job"  # marks the folder of a node that ends with its batch job
+WHOSE = "whose.json"  # of which cluster a node's folder is
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
 FIND_OUTER = 30.0  # seconds for rootlesskit to have started the user-space NAT
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -71,6 +72,8 @@ def prepare(config: NodeConfig) -> None:
                 raise UsernetesError(f"{folder} belongs to uid {owner}", node=config.name)
     except OSError as error:
         raise UsernetesError(error.strerror or str(error), node=config.name, tried=f"make {config.root}") from error
+    # Whose it is, for who finds it without the cluster's state directory.
+    (config.root / WHOSE).write_text(json.dumps({"cluster": config.cluster, "bundle": config.bundle}))
 
 
 def hold_to(cpus: str | None, node: str) -> None:

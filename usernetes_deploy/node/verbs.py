@@ -18,21 +18,27 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node.control import ask
-from usernetes_deploy.node.keeper import OF_A_JOB, Keeper, start_time
+from usernetes_deploy.node.keeper import OF_A_JOB, WHOSE, Keeper, start_time
 from usernetes_deploy.node.process import tail
 
 PATIENCE = 5.0  # seconds for killed processes to be gone
 
 
 def in_background(keeper: Keeper) -> int:
-    """Detach the keeper from the caller's session; its words go to ``logs/keeper.log``."""
+    """Detach the keeper from the caller's session; its words go to ``logs/keeper.log``. Prints who it is, as JSON.
+
+    ::
+
+        {"directory": "/var/tmp/usernetes-1000/f2kx-1", "pid": 4121, "startTime": 8123456}
+    """
     read, write = os.pipe()
     if os.fork():
         os.close(write)
         with os.fdopen(read) as answers:
             said = answers.read()
-        if said:
-            raise UsernetesError(said, node=keeper.config.name)
+        if not said.startswith("{"):
+            raise UsernetesError(said or "its keeper ended at once", node=keeper.config.name)
+        print(said)
         return 0
     os.close(read)
     os.setsid()
@@ -42,6 +48,8 @@ def in_background(keeper: Keeper) -> int:
     try:
         keeper.prepare()
         _redirect(keeper.config.logs / "keeper.log")
+        who = {"directory": str(keeper.config.root), "pid": os.getpid(), "startTime": start_time(os.getpid())}
+        os.write(write, json.dumps(who).encode())
         os.close(write)
         code = keeper.run()
     except Exception as error:
@@ -111,6 +119,22 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
     remove(directory, rootlesskit)
     with contextlib.suppress(OSError):
         directory.parent.rmdir()  # only when it was the last of the user's nodes here
+
+
+def find(folder: Path | None = None) -> list[dict[str, Any]]:
+    """The user's nodes on this host, running or not: ``[{"directory": ..., "cluster": ..., "bundle": ...}]``.
+
+    They are looked for in the usual places, and in `folder`.
+    """
+    named = (os.environ.get("TMPDIR"), os.environ.get("XDG_RUNTIME_DIR"), folder)
+    places = dict.fromkeys([Path("/var/tmp"), Path("/tmp"), *(Path(name) for name in named if name)])
+    found = []
+    for place in places:
+        for marker in sorted((place / f"usernetes-{os.getuid()}").glob(f"*-*/{WHOSE}")):
+            whose = _read(marker)
+            if whose and marker.stat().st_uid == os.getuid():
+                found.append({"directory": str(marker.parent), **whose})
+    return found
 
 
 def remove(directory: Path, rootlesskit: str) -> None:

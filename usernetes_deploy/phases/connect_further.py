@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host
+from usernetes_deploy.nodes import members_of, stop_nodes
 from usernetes_deploy.phases.connect_hosts import check_names, draw_ports
 from usernetes_deploy.spec import MAX_NODES
 
@@ -31,6 +32,11 @@ class ConnectFurther:
         twice = [host.name for host in up.hosts if host.name in there]
         if twice:
             raise UsageError(f"already nodes of cluster {up.spec.name}: {', '.join(twice)}")
+        names = {host.name for host in up.hosts}
+        again = [node for node in up.left if node["name"] in names]
+        ended = stop_nodes(up.launcher, up.state.read(), members_of({"nodes": again}))
+        ended.check("end the node that was removed by force")
+        up.left = [node for node in up.left if node["name"] not in names]
         taken = {int(node["index"]) for node in up.existing}
         free = (index for index in range(1, MAX_NODES) if index not in taken)
         up.indices = {host.name: next(free) for host in up.hosts}

@@ -23,6 +23,7 @@ class RecordCluster:
         """Raise `UsageError` when a cluster of this name is there."""
         up.state.create()
         record(up, "starting")
+        up.recorded()
         up.report.log = up.state.log.open("a", encoding="utf-8")
         return str(up.state.directory)
 
@@ -55,6 +56,8 @@ def record(up: BringUp, phase: str) -> None:
             "server": server,
             "nodes": nodes,
             "givenUp": {name: str(error) for name, error in up.missing.items()},
+            "losses": list(up.losses),
+            "left": list(up.left),
             "phases": up.report.seconds,
         }
     )

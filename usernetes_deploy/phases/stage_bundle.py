@@ -14,6 +14,7 @@ from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.phases.probe_nodes import tolerated
 
 TRANSFER_TIMEOUT = 900.0
+TRANSFERS = 16  # at once: more would not come sooner, and each would come later
 _PACKING = threading.Lock()  # hosts are served side by side, from one archive
 
 
@@ -32,10 +33,11 @@ class StageBundle:
             stage.verify(up.bundle.root)
             return f"{up.bundle.manifest.name} (in place)"
         members = [host for host in up.hosts if host.name in up.places]
-        outcome = on_all(members, lambda host: put(up, host), deadline=TRANSFER_TIMEOUT, workers=16)
-        up.missing.update(tolerated(up, outcome.failures))
-        fresh = sum(outcome.results.values())
-        return f"{up.bundle.manifest.name} " + (f"({fresh} sent)" if fresh else "(there already)")
+        asked = on_all(members, lambda host: there(up, host), deadline=TRANSFER_TIMEOUT)
+        without = [host for host in members if asked.results.get(host.name) is False]
+        sent = on_all(without, lambda host: put(up, host), deadline=TRANSFER_TIMEOUT, workers=TRANSFERS)
+        up.missing.update(tolerated(up, {**asked.failures, **sent.failures}))
+        return f"{up.bundle.manifest.name} " + (f"({len(sent.results)} sent)" if without else "(there already)")
 
     def undo(self, up: BringUp) -> None:
         """It stays: it belongs to no cluster, and the next one starts faster."""
@@ -61,15 +63,20 @@ def packed(bundle: Bundle, spare: Path) -> Path:
         return pack(bundle, archives[0] if os.access(folders[0], os.W_OK) else archives[1])
 
 
-def put(up: BringUp, host: Host) -> bool:
-    """Stage it on one host; whether it had to travel."""
+def there(up: BringUp, host: Host) -> bool:
+    """Whether a host has it, or could take it from the same path because the file system is shared; in 0.1 s."""
     program = up.launcher.node_program(host)
     parent = up.places[host.name].base / "bundle"
-    # From where it is there already, or from the same path when the file system is shared: a host answers in 0.1 s.
-    for source in (parent / up.bundle.manifest.name, up.bundle.root):
-        done = up.launcher.run(host, [*program, "stage", str(source), str(parent)], timeout=TRANSFER_TIMEOUT)
-        if done.returncode == 0:
-            return False
+    return any(
+        up.launcher.run(host, [*program, "stage", str(source), str(parent)], timeout=TRANSFER_TIMEOUT).returncode == 0
+        for source in (parent / up.bundle.manifest.name, up.bundle.root)
+    )
+
+
+def put(up: BringUp, host: Host) -> None:
+    """Send it to one host."""
+    program = up.launcher.node_program(host)
+    parent = up.places[host.name].base / "bundle"
     archive = packed(up.bundle, up.state.root / ".archives")
     target = f"{parent}/{archive.name}"
     up.launcher.run(host, ["mkdir", "-p", "-m", "700", str(parent)]).check(host.name)
@@ -80,4 +87,3 @@ def put(up: BringUp, host: Host) -> bool:
             raise CommandFailed(["stage", shlex.quote(target)], done.returncode, done.stderr, node=host.name)
     finally:
         up.launcher.run(host, ["rm", "-f", target])
-    return True

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.launch.flux_fake import FakeFlux, make_fake_flux
 from usernetes_deploy.errors import CommandFailed, TimedOut, UsageError, UsernetesError
+from usernetes_deploy.launch.base import Host
 from usernetes_deploy.launch.flux import FluxLauncher, hosts_of
 from usernetes_deploy.launch.flux_instance import ByCommand, Instance, Member
 
@@ -60,8 +61,20 @@ def test_lost_hosts_are_left_out(fake: FakeFlux, tmp_path: Path, monkeypatch: py
 
 def test_a_member_that_is_lost_later_is_named(launcher: FluxLauncher, fake: FakeFlux) -> None:
     launcher.hosts()
+    fake.answer("overlay", "status", stdout="full\n")
+    assert launcher.lost() == {}
+    fake.answer("overlay", "status", stdout="degraded\n")
     fake.answer("resource", "status", stdout="2\n")
     assert launcher.lost() == {"fl2": "the Flux broker of rank 2 is lost"}
+
+
+def test_hosts_of_a_join_job_that_has_ended_are_lost(launcher: FluxLauncher, fake: FakeFlux) -> None:
+    launcher.take([Host("fl7", "", "local:///gone#0")])
+    fake.answer("overlay", "status", stderr="flux-overlay: ERROR: unable to connect\n", code=1)
+    with pytest.raises(UsernetesError):
+        launcher.lost()
+    launcher.release(["fl0", "fl1", "fl2"])
+    assert launcher.lost() == {"fl7": "the Flux job that held its host has ended, or does not answer"}
 
 
 def test_no_node_at_all_is_a_wrong_call(fake: FakeFlux, tmp_path: Path) -> None:

@@ -118,7 +118,9 @@ def test_adopting_writes_the_state_directory_for_its_owner_alone(instance: Insta
 def test_adopting_twice_gives_the_same_directory(instance: Instance, fake: FakeFlux, tmp_path: Path) -> None:
     document = {"schema": 1, "name": "job-1", "launcher": {"launcher": "flux", "job": "ƒ2EqTrdbu"}}
     fake.answer("job", "info", stdout=json.dumps({"cluster.json": json.dumps(document)}))
-    first = flux_jobs.adopt(tmp_path, "f2EqTrdbu", instance)
+    with pytest.raises(UsageError, match="it has no kubeconfig yet"):
+        flux_jobs.adopt(tmp_path, "f2EqTrdbu", instance)
+    first = flux_jobs.adopt(tmp_path, "f2EqTrdbu", instance, half_made=True)
     fake.answer("job", "info", stderr="flux-job: key not found\n", code=1)
     assert flux_jobs.adopt(tmp_path, NUMBER, instance) == first
 

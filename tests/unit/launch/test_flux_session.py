@@ -16,8 +16,9 @@ import pytest
 
 from tests.unit.launch.flux_fake import FakeFlux, make_fake_flux, recorded_job
 from usernetes_deploy.errors import UsageError, UsernetesError
-from usernetes_deploy.launch.flux_ending import TimeLimit, end_pods
+from usernetes_deploy.launch.flux_ending import Signals, TimeLimit, end_pods
 from usernetes_deploy.launch.flux_instance import ByCommand, Instance
+from usernetes_deploy.launch.flux_losses import Caretaker
 from usernetes_deploy.launch.flux_session import Session
 from usernetes_deploy.state import ClusterState
 
@@ -163,40 +164,58 @@ def test_a_workflow_that_does_not_listen_is_ended(world: World) -> None:
     assert code == 128 + signal.SIGKILL
 
 
-def test_a_lost_member_is_given_up(world: World, fake: FakeFlux, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = world.session(lost=lambda: {"fl2": "the Flux broker of rank 2 is lost"})
-    made = session.up
+class Care(Caretaker):
+    """Takes `seconds` over a node that is lost, as an `add` may."""
 
-    def up() -> Path:
-        path = made()
-        nodes = [{"name": name, "handle": {}} for name in ("fl0", "fl2")]
-        session.state.write({"name": "c", "nodes": nodes, "givenUp": {}, "launcher": {"launcher": "flux"}})
-        return path
+    seconds = 0.0
 
-    session.up = up
-    deleted: list[str] = []
+    def notices(self) -> bool:
+        return not self.state.read().get("losses")
 
-    class Api:
-        def delete(self, manifest: dict[str, Any]) -> None:
-            deleted.append(f"{manifest['kind']} {manifest['metadata']['name']}")
+    def act(self) -> None:
+        self.tell("at work")
+        time.sleep(self.seconds)
+        self.state.write({**self.state.read(), "losses": ["a loss"]})
 
-        def close(self) -> None:
-            pass
+    def drop(self) -> None:
+        self.tell("dropped")
 
-    monkeypatch.setattr(ClusterState, "api", lambda self: Api())
-    fake.answer("overlay", "status", stdout="degraded\n")
-    copy = world.root / "copy"
+
+def care(session: Session) -> Care:
+    session.caretaker = Care(session.state, lambda _: {}, lambda _: None, None, session.tell)
+    return session.caretaker
+
+
+def test_what_was_done_about_a_lost_node_is_published(world: World, fake: FakeFlux) -> None:
+    session = world.session()
+    care(session)
     watched = f"{session.state.directory}/cluster.json"
-    script = (
-        f"for i in $(seq 200); do grep -q 'rank 2 is lost' {watched} && break; sleep 0.1; done; cp {watched} {copy}"
-    )
-    assert session.run(["sh", "-c", script]) == 0
-    document = json.loads(copy.read_text())
-    assert [node["name"] for node in document["nodes"]] == ["fl0"]
-    assert document["givenUp"] == {"fl2": "the Flux broker of rank 2 is lost"}
-    assert document["phase"] == "degraded"
-    assert deleted == ["Node fl2"]
-    assert world.told.count("fl2 is given up: the Flux broker of rank 2 is lost") == 1
+    assert session.run(["sh", "-c", f"until grep -q 'a loss' {watched}; do sleep 0.1; done; sleep 0.5"]) == 0
+    assert world.told.count("at work") == 1
+    assert world.told[-1] == "dropped"
+    assert any("a loss" in call.get("stdin", "") for call in fake.calls() if call["argv"][:2] == ["kvs", "put"])
+
+
+def test_seeing_to_a_lost_node_is_broken_off_when_the_job_is_to_end(world: World) -> None:
+    session = world.session()
+    care(session).seconds = 30.0
+    thread = when_ready(world, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    began = time.monotonic()
+    assert session.run() == 0
+    thread.join()
+    assert time.monotonic() - began < 15
+    assert "seeing to lost nodes was broken off: the job ends" in world.told
+    assert world.memos()[-1] == "usernetes=ending"
+
+
+def test_seeing_to_a_lost_node_is_broken_off_at_the_notice_before_the_time_limit() -> None:
+    signals = Signals(lambda: None)
+    with signals.heard():
+        with pytest.raises(KeyboardInterrupt), signals.interrupting(0.1):
+            time.sleep(5)
+        assert signals.ending.is_set()
+        with signals.interrupting(float("inf")):
+            pass
 
 
 def test_signals_are_given_back(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -188,3 +189,43 @@ def test_a_node_that_was_told_nothing_says_so(verb: str) -> None:
     assert done.returncode == 1
     assert "configuration on stdin is not complete" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_nodes_are_found_with_the_cluster_they_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    for place, name in (("tmp", "abc-0"), ("other", "abc-1")):
+        folder = tmp_path / place / f"usernetes-{os.getuid()}" / name
+        folder.mkdir(parents=True)
+        (folder / "whose.json").write_text(json.dumps({"cluster": "demo", "bundle": "/b"}))
+    (tmp_path / "tmp" / f"usernetes-{os.getuid()}" / "abc-7").mkdir()
+    ours = [node for node in verbs.find(tmp_path / "other") if node["directory"].startswith(str(tmp_path))]
+    assert [node["directory"].rpartition("/")[2] for node in ours] == ["abc-0", "abc-1"]
+    assert {node["cluster"] for node in ours} == {"demo"}
+
+
+class Standing:
+    """A keeper that stands for a moment; `fails` before that."""
+
+    def __init__(self, root: Path, fails: str = "") -> None:
+        self.config = argparse.Namespace(name="n0", root=root, logs=root)
+        self.fails = fails
+
+    def prepare(self) -> None:
+        if self.fails:
+            raise UsernetesError(self.fails)
+
+    def run(self) -> int:
+        time.sleep(1)
+        return 0
+
+
+def test_a_node_in_the_background_says_who_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert verbs.in_background(Standing(tmp_path)) == 0  # type: ignore[arg-type]
+    handle = json.loads(capfd.readouterr().out)
+    assert handle["directory"] == str(tmp_path)
+    assert start_time(handle["pid"]) == handle["startTime"]
+
+
+def test_a_node_that_cannot_stand_says_why(tmp_path: Path) -> None:
+    with pytest.raises(UsernetesError, match="n0: no room"):
+        verbs.in_background(Standing(tmp_path, "no room"))  # type: ignore[arg-type]

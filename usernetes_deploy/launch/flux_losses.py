@@ -1,0 +1,101 @@
+"""How a Flux job looks after the nodes of its cluster: which are lost, removed when the API says so too, and replaced.
+
+Two witnesses are asked, since either may err: Flux (the broker of a host, or the node beside it, is gone) and the
+Kubernetes API (the Node is NotReady, 50 s after its last sign of life). A node that both miss is taken out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from usernetes_deploy import losses
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.phases.wait_ready import is_ready
+from usernetes_deploy.state import ClusterState
+
+API_SECONDS = 30.0  # between looks at the Node objects while all is well
+RETRY_SECONDS = 60.0  # between looks for free hosts
+
+
+@dataclass
+class Caretaker:
+    """Looks after one cluster; `state` is what it goes by, and where it writes down what it saw and did.
+
+    `gone` says which members Flux misses (node -> why), and of those it is given also which have ended by themselves.
+    `remove` takes nodes out without their help; `replace` adds up to so many (None: nobody asked for that).
+    """
+
+    state: ClusterState
+    gone: Callable[[Collection[str]], Mapping[str, str]]
+    remove: Callable[[Sequence[str]], object]
+    replace: Callable[[int], Sequence[str]] | None
+    tell: Callable[[str], None]
+    _suspects: set[str] = field(default_factory=set)
+    _ask: float = 0.0
+    _retry: float = 0.0
+
+    def notices(self) -> bool:
+        """Whether there is something to be done; asked often, so it costs little. Raises `UsernetesError`."""
+        known = self.state.read().get("losses", [])
+        if time.monotonic() >= self._ask:
+            self._ask = time.monotonic() + API_SECONDS
+            self._suspects = self._unready()
+        waits = any(loss["action"] == losses.WAITING for loss in known)
+        return bool(waits or self._suspects or self._may_replace(known) or self.gone(()))
+
+    def act(self) -> None:
+        """Write down who is lost, take out and replace what is to be. Raises `UsernetesError`."""
+        before = self.state.read()
+        self._suspects = self._unready()
+        lost = dict(self.gone(self._suspects))
+        lost.pop(str(before["nodes"][0]["name"]), None)  # with the control plane the whole cluster is lost
+        self._note(lost)
+        out = [name for name in lost if name in self._suspects]
+        if out:
+            self.remove(out)
+            self._suspects -= set(out)
+        known = self.state.read().get("losses", [])
+        if self.replace and self._may_replace(known):
+            self._retry = time.monotonic() + RETRY_SECONDS
+            try:
+                came = self.replace(losses.missing(known))
+                self.tell(f"in place of lost nodes: {', '.join(came)}" if came else "no free host replaces a lost one")
+            except UsernetesError as error:
+                self.tell(f"a lost node could not be replaced: {error}")
+
+    def drop(self) -> None:
+        """Before the nodes are stopped: leave out those that nobody can stop any more."""
+        document = self.state.read()
+        lost = self.gone(())
+        self.state.write({**document, "nodes": [node for node in document["nodes"] if node["name"] not in lost]})
+
+    def _may_replace(self, known: Sequence[losses.Loss]) -> bool:
+        return bool(self.replace and losses.missing(known) and time.monotonic() >= self._retry)
+
+    def _note(self, lost: Mapping[str, str]) -> None:
+        with self.state.locked():
+            document = self.state.read()
+            before = document.get("losses", [])
+            after = losses.noted(before, lost)
+            if after != before:
+                self.state.write({**document, "losses": after})
+        for loss in after:
+            if loss not in before:
+                self.tell(f"{loss['node']} is lost: {loss['why']}")
+        for loss in before:
+            if loss not in after:
+                self.tell(f"{loss['node']} is back")
+
+    def _unready(self) -> set[str]:
+        """The members whose Node is NotReady or missing, and Nodes that another host added since."""
+        members = {str(node["name"]) for node in self.state.read()["nodes"]}
+        api = self.state.api()
+        try:
+            items: list[dict[str, Any]] = api.get("/api/v1/nodes")["items"]
+        finally:
+            api.close()
+        ready = {item["metadata"]["name"] for item in items if is_ready(item)}
+        return (members - ready) | (ready - members)
