@@ -36,6 +36,7 @@ class Need:
     network: Literal["mesh", "flannel"] = "mesh"
     interface: str = ""
     limits_required: bool = False
+    nameservers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,5 +165,6 @@ def shell_assignments(need: Need) -> str:
         "need_node_dir": need.node_dir,
         "need_ports": " ".join(need.ports),
         "need_address": need.address,
+        "need_nameservers": " ".join(need.nameservers),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

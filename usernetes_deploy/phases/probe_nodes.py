@@ -70,6 +70,7 @@ def need(spec: ClusterSpec, ports: tuple[str, ...] = ()) -> facts.Need:
         outer=network.outer,
         network=network.backend,
         interface=network.interface or "",
+        nameservers=tuple(network.nameservers),
     )
 
 
