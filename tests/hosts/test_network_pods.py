@@ -95,16 +95,16 @@ def test_a_process_of_the_host_uses_the_clusters_services_by_name(meshed: Meshed
 
 def in_terminal(argv: list[str], typed: str) -> tuple[str, int]:
     """What a terminal shows of a command to which `typed` is typed, and how the command ended."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execvp(argv[0], argv)
-    os.write(terminal, typed.encode())
+    terminal, inner = pty.openpty()
     shown = b""
-    with contextlib.suppress(OSError):  # EIO: the last process has closed it
-        while part := os.read(terminal, 4096):
-            shown += part
-    os.close(terminal)
-    return shown.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with subprocess.Popen(["setsid", "--ctty", "--wait", *argv], stdin=inner, stdout=inner, stderr=inner) as process:
+        os.close(inner)
+        os.write(terminal, typed.encode())
+        with contextlib.suppress(OSError):  # EIO: the last process has closed it
+            while part := os.read(terminal, 4096):
+                shown += part
+        os.close(terminal)
+    return shown.decode(errors="replace"), process.returncode
 
 
 def test_a_shell_has_a_terminal_and_the_clusters_names(meshed: Meshed) -> None:
