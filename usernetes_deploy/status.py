@@ -137,6 +137,7 @@ def text(found: Mapping[str, Any]) -> str:
         f"API     {found['server']}  "
         + (f"ready, {api['latencyMs']} ms" if api["ready"] else f"NOT READY: {api['error']}"),
         "DNS     " + (f"answers in {dns['ms']} ms" if dns and dns["ok"] else f"NO ANSWER: {dns and dns['error']}"),
+        *outside_words(dns and dns.get("outside")),
         "limits  "
         + (
             "enforced (delegated cgroups)"
@@ -175,6 +176,20 @@ def text(found: Mapping[str, Any]) -> str:
     lines += [f"lost: {losses.words(loss)}" for loss in found["losses"]]
     lines += [f"given up: {name}: {why}" for name, why in found["givenUp"].items()]
     return "\n".join(lines)
+
+
+def outside_words(outside: Mapping[str, Any] | None) -> list[str]:
+    """A line about names outside the cluster when a resolver for them is silent, with the remedy when all are.
+
+    >>> outside_words({"asked": ["192.0.2.53", "10.0.2.3"], "silent": ["192.0.2.53"]})
+    ['        names outside the cluster: no answer from 192.0.2.53; asking 10.0.2.3']
+    """
+    if not outside or not outside["silent"]:
+        return []
+    line = f"        names outside the cluster: no answer from {', '.join(outside['silent'])}"
+    rest = [server for server in outside["asked"] if server not in outside["silent"]]
+    remedy = "fix: name one that the first host reaches: usernetes up --set network.nameservers=[ADDRESS]"
+    return [line + (f"; asking {rest[0]}" if rest else f"; {remedy}")]
 
 
 def network_words(network: Mapping[str, Any] | None) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import subprocess
 
 import pytest
@@ -88,6 +91,35 @@ def test_a_process_of_the_host_uses_the_clusters_services_by_name(meshed: Meshed
     other = meshed.ok("run", "--node", meshed.hosts.names[1], "--", "curl", "-sS", "http://web.default:8080/")
     assert other.strip() == "web"
     assert meshed.usernetes("run", "--", "sh", "-c", "exit 7").returncode == 7
+
+
+def in_terminal(argv: list[str], typed: str) -> tuple[str, int]:
+    """What a terminal shows of a command to which `typed` is typed, and how the command ended."""
+    terminal, inner = pty.openpty()
+    shown = b""
+    with subprocess.Popen(["setsid", "--ctty", "--wait", *argv], stdin=inner, stdout=inner, stderr=inner) as process:
+        os.close(inner)
+        os.write(terminal, typed.encode())
+        with contextlib.suppress(OSError):  # EIO: the last process has closed it
+            while part := os.read(terminal, 4096):
+                shown += part
+        os.close(terminal)
+    return shown.decode(errors="replace"), process.returncode
+
+
+def test_a_shell_has_a_terminal_and_the_clusters_names(meshed: Meshed) -> None:
+    argv = meshed.argv(0, "env", "SHELL=/bin/sh", meshed.python, "-m", "usernetes_deploy.cli", "shell")
+    shown, code = in_terminal(argv, "tty; curl -sS http://web:8080/; echo node=$USERNETES_NODE; exit 7\n")
+    assert code == 7, shown
+    assert "/dev/pts/" in shown
+    assert "web\r\n" in shown
+    assert "not a tty" not in shown
+
+
+def test_a_shell_on_another_host_is_refused_with_what_to_do(meshed: Meshed) -> None:
+    done = meshed.usernetes("shell", "--node", meshed.hosts.names[1])
+    assert done.returncode == 2
+    assert f"log in to the host of {meshed.hosts.names[1]}" in done.stderr
 
 
 def test_a_command_that_is_not_there_is_named(meshed: Meshed) -> None:

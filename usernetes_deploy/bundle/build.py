@@ -138,6 +138,8 @@ class Builder:
         if component.go:
             self._go(component, component.go, out)
             _check_static(out)
+            if component.image:
+                _into_image(component, component.go, out)
             return {"built": self._tools.go}
         if component.c:
             self._c(component, component.c, out)
@@ -169,7 +171,7 @@ class Builder:
             binary = Path(made) / component.name
             argv = ["gcc", *recipe.flags, "-static", "-s", "-Wl,--build-id=none", "-o", str(binary), str(source)]
             self._run(component, argv, Path(made), {})
-            write_image(images.pause(binary, component.version), component, out)
+            write_image(images.program(binary, component.name, component.version), component, out)
 
     def _system(self, component: Component, binary: Path, out: Path) -> Mapping[str, str]:
         applets = self._run(component, [str(binary), "--list"], out, {}).split()
@@ -258,6 +260,15 @@ def write_image(image: images.Image, component: Component, out: Path) -> None:
     (out / "images").mkdir(exist_ok=True)
     images.write(image, out / "images" / f"{component.name}.tar")
     (out / "name").write_text(image.name)
+
+
+def _into_image(component: Component, recipe: GoBuild, out: Path) -> None:
+    """Put the one command of `component` into an image; no node needs it besides."""
+    (path,) = recipe.files
+    binary = out / path
+    write_image(images.program(binary, component.name, component.version), component, out)
+    binary.unlink()
+    binary.parent.rmdir()
 
 
 def _make(component: Component, root: Path, maker: Maker, report: Report) -> bool:

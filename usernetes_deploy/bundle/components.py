@@ -52,7 +52,7 @@ class Release:
 class Component:
     """One pinned part of the bundle.
 
-    `image` says that its file becomes an OCI image in ``images/``; `system` that it is a file of the distribution.
+    `image` says that its one file becomes an OCI image in ``images/``; `system` that it is a file of the distribution.
     """
 
     name: str

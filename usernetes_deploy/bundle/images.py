@@ -99,12 +99,12 @@ def write(image: Image, target: Path) -> str:
     return _digest(manifest_bytes)
 
 
-def pause(binary: Path, version: str) -> Image:
-    """The image of every pod's sandbox: one static binary that only waits."""
+def program(binary: Path, name: str, version: str) -> Image:
+    """An image of one static binary, ``/NAME``, and nothing else; it runs as nobody in particular."""
     return Image(
-        f"localhost/usernetes/pause:{version}",
-        [Entry("pause", content=binary.read_bytes())],
-        entrypoint=["/pause"],
+        f"localhost/usernetes/{name}:{version}",
+        [Entry(name, content=binary.read_bytes())],
+        entrypoint=[f"/{name}"],
         user="65535:65535",
     )
 

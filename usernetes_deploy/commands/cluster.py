@@ -165,7 +165,7 @@ def up(
         "accept-new": SPEC_HELP["accept-new"],
         "keep-logs": "a folder to fetch the nodes' logs into first",
         "quiet": "no progress",
-    }
+    },
 )
 def down(
     _: Context,

@@ -20,29 +20,44 @@ from usernetes_deploy.text import table
 LOAD_DEADLINE = 1800.0
 
 
-@task(positional=["archive"], help={"archive": "a docker or OCI archive (tar)", "cluster": CLUSTER_HELP})
+@task(
+    positional=["archive"],
+    help={"archive": "a docker or OCI archive (tar), or the name of an image of the bundle", "cluster": CLUSTER_HELP},
+)
 def load(_: Context, archive: str, cluster: str | None = None) -> None:
     """Load a docker or OCI archive on every node, side by side.
 
     Examples:
 
       usernetes images load app.tar
+      usernetes images load traefik
     """
     path = Path(archive).absolute()
-    if not path.is_file():
+    named = not path.exists() and "/" not in archive and not path.suffix
+    if not named and not path.is_file():
         raise UsageError(
             f"{archive} is not a file", remedy="docker save -o app.tar IMAGE, or skopeo copy ... oci-archive:app.tar"
         )
     state = chosen(cluster)
     document = state.read()
+    if named:
+        offered = sorted(item.stem for item in Path(document["bundle"]["root"], "images").glob("*.tar"))
+        if archive not in offered:
+            raise UsageError(
+                f"{archive} is neither a file nor an image of the cluster's bundle ({', '.join(offered)})",
+                remedy=f"usernetes bundle build --with {archive}, and bring the cluster up with it",
+            )
     launcher = launcher_from_state(document["launcher"], node_program())
     members = {member.host.name: member for member in members_of(document)}
 
     def put(host: Host) -> None:
         member = members[host.name]
-        there = f"{member.directory}/load-{os.getpid()}.tar"  # not its own name: `etcd` is a folder there
-        launcher.send(host, path, there, timeout=LOAD_DEADLINE)
-        ctr = str(staged_root(document, member) / "bin" / "ctr")
+        staged = staged_root(document, member)
+        # Not under its own name: `etcd` is a folder there.
+        there = str(staged / "images" / f"{archive}.tar") if named else f"{member.directory}/load-{os.getpid()}.tar"
+        if not named:
+            launcher.send(host, path, there, timeout=LOAD_DEADLINE)
+        ctr = str(staged / "bin" / "ctr")
         argv = [
             *launcher.node_program(host), "enter", member.directory, "--",
             ctr, "--namespace=k8s.io", f"--address={CONTAINERD_SOCKET}", "images", "import", there,
@@ -53,7 +68,8 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
                 said = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("time="))
                 raise CommandFailed(["ctr", "images", "import", path.name], done.returncode, said, node=host.name)
         finally:
-            launcher.run(host, ["rm", "-f", there])
+            if not named:
+                launcher.run(host, ["rm", "-f", there])
 
     try:
         on_all((member.host for member in members.values()), put, deadline=LOAD_DEADLINE).check(f"load {path.name}")

@@ -47,6 +47,8 @@ def run(
 ) -> None:
     """Run a command of this host inside the cluster's network: same user, files and CPUs, the cluster's DNS.
 
+    With --node of another host it runs there, without input or terminal, and its output comes at its end.
+
     Examples:
 
       usernetes run -- redis-cli -h redis.default
@@ -65,13 +67,20 @@ def run(
 
 @task(help={"cluster": CLUSTER_HELP, "node": NODE_HELP, "namespace": NAMESPACE_HELP})
 def shell(_: Context, cluster: str | None = None, node: str | None = None, namespace: str = "default") -> None:
-    """Start your shell inside the cluster's network.
+    """Start your shell inside the cluster's network, on a host of the cluster.
 
     Examples:
 
       usernetes shell
     """
-    enter(chosen(cluster), node, namespace, [environment().get("SHELL") or "/bin/sh"])
+    state = chosen(cluster)
+    member = member_for(state.read(), node)
+    if not runs_here(member):
+        raise UsageError(
+            f"{member.host.name} is not on this host, and a shell on another has no terminal",
+            remedy=f"log in to the host of {member.host.name} and start the shell there, or: usernetes run -- COMMAND",
+        )
+    enter(state, node, namespace, [environment().get("SHELL") or "/bin/sh"])
 
 
 @task(

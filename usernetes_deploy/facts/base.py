@@ -38,6 +38,7 @@ class Need:
     interface: str = ""
     devices: tuple[str, ...] = ()
     limits_required: bool = False
+    nameservers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,5 +168,6 @@ def shell_assignments(need: Need) -> str:
         "need_ports": " ".join(need.ports),
         "need_address": need.address,
         "need_devices": " ".join(need.devices),
+        "need_nameservers": " ".join(need.nameservers),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

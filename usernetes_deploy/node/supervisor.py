@@ -21,7 +21,7 @@ from typing import Any
 
 from usernetes_deploy.api import Api, client_context
 from usernetes_deploy.errors import CommandFailed, UsernetesError
-from usernetes_deploy.network import backend_named
+from usernetes_deploy.network import backend_named, resolvers
 from usernetes_deploy.network.base import Context
 from usernetes_deploy.network.expose import Exposer, Place
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
@@ -189,8 +189,13 @@ class Supervisor:
             path.unlink(missing_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(content)
-        servers = self.config.nameservers or ["10.0.2.3"]
-        (RUN / "resolv.conf").write_text("".join(f"nameserver {server}\n" for server in servers))
+        text = resolvers.resolv_conf(self.config.nameservers)
+        (RUN / "resolv.conf").write_text(text)
+        # containerd, inside, would ask the host's loopback: which is another one there.
+        path = Path("/etc/resolv.conf")
+        kept = [line for line in _lines(path) if not line.startswith("nameserver")]
+        path.unlink(missing_ok=True)
+        path.write_text(text + "".join(kept))
 
     def _start_control_plane(self) -> None:
         """All four at once: each tries again on its own until what it needs is there."""
@@ -411,7 +416,10 @@ class Supervisor:
         return {
             **self.snapshot(),
             "network": dict(self.backend.status(config.network, self.context)),
-            "dns": control.in_netns(self.netns, lambda: control.dns_answer(config.dns_ip, name)),
+            "dns": {
+                **control.in_netns(self.netns, lambda: control.dns_answer(config.dns_ip, name)),
+                "outside": self._outside() if config.control_plane else None,
+            },
             "images": sorted(
                 line for line in images.stdout.decode().split() if "@" not in line and not line.startswith("sha256:")
             ),
@@ -424,6 +432,11 @@ class Supervisor:
                 )
             },
         }
+
+    def _outside(self) -> dict[str, list[str]]:
+        """The resolvers that the cluster's DNS asks for other names, and which of them do not answer."""
+        asked = resolvers.upstreams(self.config.nameservers)
+        return {"asked": asked, "silent": control.in_netns(self.netns, lambda: resolvers.silent(asked))}
 
     def _change_network(self, request: Mapping[str, Any]) -> None:
         """Take another network part (peers come and go) without a restart; the private key stays."""
@@ -478,6 +491,13 @@ def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:
             pause *= 2
         else:
             return
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.rstrip("\n") + "\n" for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []
 
 
 def own_directory(path: Path) -> None:

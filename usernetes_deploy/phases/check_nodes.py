@@ -26,7 +26,7 @@ class CheckNodes:
         """Fill in `places`."""
         together = facts.judge_together(up.facts)
         failures: dict[str, BaseException] = {}
-        warnings: dict[str, list[str]] = {}
+        warnings: dict[str, dict[str, str]] = {}
         for host in up.hosts:
             if host.name not in up.facts:
                 continue
@@ -35,14 +35,17 @@ class CheckNodes:
             bad = [problem for problem in found if problem.severity == "problem"]
             for problem in found:
                 if problem.severity == "warning":
-                    warnings.setdefault(problem.what, []).append(host.name)
+                    warnings.setdefault(problem.what, {})[host.name] = problem.remedy
             if bad:
                 failures[host.name] = HostNotFit([(item.what, item.remedy) for item in bad], node=host.name)
             else:
                 up.places[host.name] = place(up, host, answers)
         up.missing.update(tolerated(up, failures))
-        for what, names in warnings.items():
-            up.report.line(f"  warning: {what} ({', '.join(names) if len(names) < 4 else f'{len(names)} hosts'})")
+        for what, remedies in warnings.items():
+            names = ", ".join(remedies) if len(remedies) < 4 else f"{len(remedies)} hosts"
+            remedy = next(iter(remedies.values()))
+            fix = f"; fix: {remedy}" if remedy and set(remedies.values()) == {remedy} else ""
+            up.report.line(f"  warning: {what} ({names}){fix}")
         chosen = next(iter(up.places.values()))
         return f"{len(up.places)} fit, over {chosen.interface}"
 
@@ -105,7 +108,7 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
         outer=outer,
         cgroups="delegated" if answers.cgroups.via else "none",
         scope=answers.cgroups.via == "systemd user",
-        nameservers=tuple(spec.network.nameservers) or answers.resolver.servers,
+        nameservers=tuple(spec.network.nameservers or answers.resolver.best_first()),
         mesh_port=mesh_port,
         api_port=free_port(up, host, answers, "tcp") if index == 0 else None,
     )

@@ -71,6 +71,7 @@ def need(spec: ClusterSpec, ports: tuple[str, ...] = ()) -> facts.Need:
         network=network.backend,
         interface=network.interface or "",
         devices=tuple(path for device in spec.devices for path in device.paths),
+        nameservers=tuple(network.nameservers),
     )
 
 

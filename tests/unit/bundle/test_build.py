@@ -74,6 +74,14 @@ def test_two_builds_in_different_places_give_the_same_digest(tmp_path: Path, mon
 
 
 @needs_go
+def test_a_command_that_is_to_be_an_image_is_there_as_one_and_not_besides(tmp_path: Path) -> None:
+    component = replace(hello(tmp_path / "src"), image=True)
+    made = build.build(Components(LEAST_GO, [component]), tmp_path / "cache", quiet, jobs=1)
+    assert made.image("hello") == ("localhost/usernetes/hello:v7", made.root / "images" / "hello.tar")
+    assert sorted(made.manifest.files) == ["images/hello.tar"]
+
+
+@needs_go
 def test_two_builds_of_our_helpers_give_the_same_digest(tmp_path: Path) -> None:
     helpers = next(component for component in components.load().components if component.name == "helpers")
     assert helpers.go

@@ -36,7 +36,7 @@ def test_extras_are_chosen_by_name_and_others_refused() -> None:
     assert [component.name for component in PARTS.chosen(["kwok"])][-1] == "kwok"
     with pytest.raises(UsageError, match="no optional component kwak") as error:
         PARTS.chosen(["kwak"])
-    assert error.value.remedy == "--with one of: flannel, kwok, metrics-server"
+    assert error.value.remedy == "--with one of: flannel, kwok, metrics-server, traefik"
 
 
 @pytest.mark.parametrize("component", PARTS.components, ids=lambda component: component.name)
@@ -93,3 +93,11 @@ def test_the_same_sources_elsewhere_have_the_same_key(tmp_path: Path) -> None:
         (tmp_path / name / "go.mod").write_text("module a\n")
         keys.add(replace(GO[0], go=replace(GO[0].go, folder=tmp_path / name)).key())
     assert len(keys) == 1
+
+
+def test_the_documented_ingress_controller_runs_the_image_that_the_bundle_makes() -> None:
+    (traefik,) = (component for component in PARTS.components if component.name == "traefik")
+    manifest = Path(__file__).parents[3] / "docs" / "ingress" / "traefik.yaml"
+    assert traefik.image
+    assert f"image: localhost/usernetes/traefik:{traefik.version}\n" in manifest.read_text()
+    assert f"traefik:{traefik.version}`" in (manifest.parents[1] / "bundle.md").read_text()

@@ -43,7 +43,7 @@ def opened(path: Path) -> tuple[dict[str, Any], dict[str, Any], tarfile.TarFile]
 
 
 def test_pause_is_one_file_and_runs_as_nobody(binary: Path, tmp_path: Path) -> None:
-    digest = images.write(images.pause(binary, "3.10.2"), tmp_path / "pause.tar")
+    digest = images.write(images.program(binary, "pause", "3.10.2"), tmp_path / "pause.tar")
     entry, config, layer = opened(tmp_path / "pause.tar")
     assert entry["digest"] == digest
     assert entry["annotations"]["io.containerd.image.name"] == "localhost/usernetes/pause:3.10.2"

@@ -214,8 +214,8 @@ def test_seeing_to_a_lost_node_is_broken_off_at_the_notice_before_the_time_limit
         with pytest.raises(KeyboardInterrupt), signals.interrupting(0.1):
             time.sleep(5)
         assert signals.ending.is_set()
-        with signals.interrupting(float("inf")):
-            pass
+        with pytest.raises(KeyboardInterrupt), signals.interrupting(float("inf")):
+            pytest.fail("the end that was announced before was not heard")
 
 
 def test_signals_are_given_back(world: World) -> None:
