@@ -51,7 +51,7 @@ class NetworkSpec:
     service_cidr: str = _doc("cluster IPs of Services; the tenth is the cluster's DNS", "10.96.0.0/16")
     dns_domain: str = _doc("domain of the cluster's DNS", "cluster.local")
     nameservers: tuple[str, ...] = _doc(
-        "resolvers for names outside the cluster; default: the host's, where reachable", ()
+        "resolvers for names outside the cluster; default: the first host's, those that answer first", ()
     )
 
 
