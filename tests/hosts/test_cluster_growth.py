@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +134,24 @@ def test_adding_no_nodes_or_another_launcher_s_hosts_is_refused(growing: Cluster
     refused = growing.usernetes("add", "--hosts", "a,b")
     assert refused.returncode == 2
     assert "ssh launcher" in refused.stderr
+
+
+def test_a_node_that_has_ended_is_removed_by_force_alone_and_its_pods_go_elsewhere(growing: Cluster) -> None:
+    name = growing.usernetes("add", "--nodes", "1").stdout.strip()
+    growing.kubectl("rollout", "restart", "deployment/web")
+    growing.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    node = next(node for node in growing.status()["nodes"] if node["name"] == name)
+    os.kill(node["keeper"], signal.SIGKILL)
+    wait_for(lambda: not next(n for n in growing.status()["nodes"] if n["name"] == name)["alive"], "its end", 30)
+    assert f"{name}: its keeper (pid {node['keeper']}) is gone" in growing.usernetes("status").stdout
+    refused = growing.usernetes("remove", name)
+    assert refused.returncode == 1
+    assert f"fix: usernetes remove {name} --force" in refused.stderr
+    done = growing.usernetes("remove", name, "--force")
+    assert done.returncode == 0, done.stderr
+    growing.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert {pod["spec"]["nodeName"] for pod in growing.get("pods")["items"]} <= {"node0", "node1"}
+    status = growing.status()
+    assert status["healthy"]
+    assert [(loss["node"], loss["action"]) for loss in status["losses"]] == [(name, "dismissed")]
+    assert not Path(node["directory"]).exists()

@@ -199,7 +199,7 @@ def test_a_host_that_is_down_is_named_or_done_without(terminal: Terminal, hosts:
     assert "sh2: " in done.stderr
     assert "sh1: " not in done.stderr
     assert _left(hosts) == {}
-    done = terminal.up("--hosts", "sh[0-2]", "--min-nodes", "2", "--set", "waitSeconds=60")
+    done = terminal.up("--hosts", "sh[0-2]", "--min-nodes", "2", "--set", "waitSeconds=150")
     assert done.returncode == 0, done.stderr
     status = json.loads(terminal.usernetes("status", "--json").stdout)
     assert "sh2" in status["givenUp"]
