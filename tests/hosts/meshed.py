@@ -33,7 +33,7 @@ hosts: [HOSTS]
 durability: memory
 devices:
   - {name: fuse, paths: [/dev/fuse, /dev/zer*], count: 2}
-  - {name: gpu, paths: ["cdi:example.com/gpu=0"], count: 1}
+  - {name: gpu, paths: ["cdi:example.com/gpu=0"], count: 8}
   - {name: plug, paths: [PLUG], count: 1}
 """
 PLUG = "/var/tmp/plug"  # a device file that can be pulled out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,70 +12,59 @@ from tests.hosts.meshed import PLUG, Meshed, eventually, simple_pod
 
 pytestmark = pytest.mark.cluster
 SLEEP = "exec sleep 1000"
+ASKS = {"resources": {"limits": {"usernetes.dev/gpu": "1"}}}
 BROKEN = """
 cdiVersion: 0.5.0
-kind: example.com/broken
+kind: example.com/gpu
 devices:
-- name: node
+- name: "0"
   containerEdits:
-    deviceNodes:
-    - path: /dev/no-such-gpu0
-- name: hook
-  containerEdits:
-    hooks:
-    - hookName: createContainer
-      path: /usr/bin/no-such-ctk
-      args: [no-such-ctk, hook, update-ldcache]
+    EDITS
 """
+NO_NODE = "deviceNodes: [{path: /dev/no-such-gpu0}]"
+NO_HOOK = "hooks: [{hookName: createContainer, path: /usr/bin/no-such-ctk, args: [no-such-ctk, hook]}]"
 
 
-def by_annotation(meshed: Meshed, name: str, device: str, command: str) -> None:
-    """Apply a pod on host 1 that asks for a CDI device by annotation."""
-    where = {"nodeSelector": {"kubernetes.io/hostname": meshed.hosts.names[1]}}
-    pod = simple_pod(name, meshed.busybox(), command, **where)
-    pod["metadata"]["annotations"] = {"cdi.k8s.io/gpu": device}
-    assert meshed.apply(pod).returncode == 0
+def test_a_vendors_file_gives_a_pod_its_devices_mounts_and_environment(meshed: Meshed) -> None:
+    show = f"ls -l /dev/fuse; echo $EXAMPLE_VISIBLE_DEVICES; ls /usr/bin/example-smi; {SLEEP}"
+    assert meshed.apply(simple_pod("gpu", meshed.busybox(), show, container=ASKS)).returncode == 0
+    meshed.pod("gpu")
+    said = meshed.kubectl("logs", "gpu")
+    assert "10, 229" in said
+    assert {"void", "/usr/bin/example-smi"} <= set(said.split())
+    meshed.kubectl("delete", "pod", "gpu", "--wait=false")
 
 
-def test_a_vendors_file_gives_a_pod_devices_mounts_and_environment(meshed: Meshed) -> None:
-    show = "ls -l /dev/fuse; echo $EXAMPLE_VISIBLE_DEVICES; ls /usr/bin/example-smi; exec sleep 1000"
-    asks = {"resources": {"limits": {"usernetes.dev/gpu": "1"}}}
-    assert meshed.apply(simple_pod("by-resource", meshed.busybox(), show, container=asks)).returncode == 0
-    by_annotation(meshed, "by-annotation", "example.com/gpu=0", show)
-    for name in ("by-resource", "by-annotation"):
-        meshed.pod(name)
-        said = meshed.kubectl("logs", name)
-        assert "10, 229" in said
-        assert {"void", "/usr/bin/example-smi"} <= set(said.split())
-    meshed.kubectl("delete", "pod", "by-resource", "by-annotation", "--now")
-
-
-def test_a_vendors_file_that_is_wrong_is_named_and_breaks_no_node(meshed: Meshed) -> None:
+@pytest.mark.parametrize(
+    ("edits", "missing"), [(NO_NODE, "/dev/no-such-gpu0"), (NO_HOOK, "/usr/bin/no-such-ctk")], ids=["node", "hook"]
+)
+def test_what_a_vendors_file_names_in_vain_is_said_and_breaks_no_node(meshed: Meshed, edits: str, missing: str) -> None:
     host = meshed.hosts.names[1]
-    meshed.hosts.on(host, f"cat > /etc/cdi/broken.yaml <<'END'{BROKEN}END")
+    where = {"nodeSelector": {"kubernetes.io/hostname": host}}
+    vain, beside = (f"{name}-{Path(missing).name}" for name in ("vain", "beside"))
+    broken = BROKEN.replace("EDITS", edits)
+    meshed.hosts.on(host, f"cp /etc/cdi/vendor.yaml /etc/vendor.kept; cat > /etc/cdi/vendor.yaml <<'END'{broken}END")
     try:
-        spec = {"launcher": "ssh", "nodes": 1, "hosts": [host], "devices": [
-            {"name": "broken", "paths": ["cdi:example.com/broken=node"]}]}  # fmt: skip
-        meshed.on(0, "sh", "-c", f"cat > ~/broken.yaml <<'END'\n{json.dumps(spec)}\nEND")
-        checked = meshed.usernetes("check", "--file", "broken.yaml")
+        checked = meshed.usernetes("check", "--file", "cluster.yaml")
         assert checked.returncode == 0, checked.stderr
-        warned = "/etc/cdi/broken.yaml names /dev/no-such-gpu0, /usr/bin/no-such-ctk: not on this host"
-        assert warned in checked.stdout + checked.stderr
-        for device, word in (("node", "no-such-gpu0"), ("hook", "no-such-ctk")):
-            by_annotation(meshed, f"broken-{device}", f"example.com/broken={device}", SLEEP)
+        warned = (
+            f"warning: /etc/cdi/vendor.yaml names {missing}: not on this host, so pods that ask for it will not start"
+        )
+        assert f"{warned} ({host})" in checked.stdout + checked.stderr
+        image = meshed.busybox()
+        pods = simple_pod(vain, image, SLEEP, container=ASKS, **where), simple_pod(beside, image, SLEEP, **where)
+        assert meshed.apply(*pods).returncode == 0
 
-            def said(device: str = device, word: str = word) -> bool:
-                items = json.loads(meshed.kubectl("get", "events", "-o", "json"))["items"]
-                ours = [item for item in items if item["involvedObject"]["name"] == f"broken-{device}"]
-                return any(item["type"] == "Warning" and word in item["message"] for item in ours)
+        def said() -> bool:
+            items = json.loads(meshed.kubectl("get", "events", "-o", "json"))["items"]
+            words = [item["message"] for item in items if item["involvedObject"]["name"] == vain]
+            return any(missing in word for word in words)
 
-            eventually(said, 30, f"the event about {word}")
-        where = {"nodeSelector": {"kubernetes.io/hostname": host}}
-        assert meshed.apply(simple_pod("beside", meshed.busybox(), SLEEP, **where)).returncode == 0
-        meshed.pod("beside")
+        eventually(said, 30, f"the event about {missing}")
+        meshed.pod(beside)
     finally:
-        meshed.hosts.on(host, "rm /etc/cdi/broken.yaml")
-        meshed.kubectl("delete", "pod", "broken-node", "broken-hook", "beside", "--now", "--ignore-not-found")
+        meshed.hosts.on(host, "mv /etc/vendor.kept /etc/cdi/vendor.yaml")
+        meshed.kubectl("delete", "pod", vain, beside, "--wait=false", "--ignore-not-found")
 
 
 def test_a_device_file_that_vanishes_is_noticed_at_once_and_given_to_nobody(meshed: Meshed) -> None:
@@ -90,6 +80,9 @@ def test_a_device_file_that_vanishes_is_noticed_at_once_and_given_to_nobody(mesh
         began = time.monotonic()
         eventually(lambda: lines() > before, 5, "the helper's word")
         print(f"a vanished device file was noticed after {time.monotonic() - began:.2f} s")
+        count = "jsonpath={.status.allocatable.usernetes\\.dev/plug}"
+        late = eventually(lambda: meshed.kubectl("get", "node", host, "-o", count) == "0", 20, "the Node's count")
+        print(f"and in the Node's count after {late:.1f} s")
         asks = {"resources": {"limits": {"usernetes.dev/plug": "1"}}}
         pod = simple_pod("unplugged", meshed.busybox(), SLEEP, container=asks, nodeName=host)
         assert meshed.apply(pod).returncode == 0
@@ -99,15 +92,10 @@ def test_a_device_file_that_vanishes_is_noticed_at_once_and_given_to_nobody(mesh
         )
     finally:
         meshed.hosts.on(host, f"ln -s /dev/null {PLUG}")
-        meshed.kubectl("delete", "pod", "unplugged", "--now", "--ignore-not-found")
+        meshed.kubectl("delete", "pod", "unplugged", "--wait=false", "--ignore-not-found")
+    before = lines()
     pod["metadata"]["name"] = "plugged"
-
-    def runs() -> bool:
-        meshed.kubectl("delete", "pod", "plugged", "--now", "--ignore-not-found")
-        assert meshed.apply(pod).returncode == 0
-        phase = "jsonpath={.status.phase}"
-        eventually(lambda: meshed.kubectl("get", "pod", "plugged", "-o", phase) != "Pending", 15, "an end")
-        return meshed.kubectl("get", "pod", "plugged", "-o", phase) == "Running"
-
-    eventually(runs, 10, "the device is back")
-    meshed.kubectl("delete", "pod", "plugged", "--now")
+    assert meshed.apply(pod).returncode == 0
+    meshed.pod("plugged")
+    meshed.kubectl("delete", "pod", "plugged", "--wait=false")
+    assert lines() == before

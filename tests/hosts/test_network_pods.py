@@ -76,8 +76,8 @@ def test_a_pod_gets_the_device_files_it_asks_for_and_no_other_pod_does(meshed: M
 
 def test_every_node_offers_as_many_as_the_spec_says(meshed: Meshed) -> None:
     path = "jsonpath={.items[*].status.allocatable.usernetes\\.dev/fuse}"
-    # A kubelet reports what changed with its next status, every 30 seconds.
-    eventually(lambda: meshed.kubectl("get", "nodes", "-o", path) == "2 2", 60, "both nodes' devices")
+    # A kubelet reports what changed with its next status, every 5 seconds.
+    eventually(lambda: meshed.kubectl("get", "nodes", "-o", path) == "2 2", 30, "both nodes' devices")
 
 
 def test_a_process_of_the_host_uses_the_clusters_services_by_name(meshed: Meshed) -> None:

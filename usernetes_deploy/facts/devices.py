@@ -33,7 +33,7 @@ case " $need_devices" in *" cdi:"*)
     [ -r "$file" ] || continue
     kind=$(grep -oE '"?kind"? *: *"?[A-Za-z0-9./_-]+' "$file" | head -n 1)
     printf 'cdi %s=%s\\n' "$file" "${kind##*[!A-Za-z0-9./_-]}"
-    grep -oE '(^|[^A-Za-z])(hostPath|path)"? *: *"?/[^", ]+' "$file" | sed 's/^[^/]*//' | sort -u |
+    grep -oE '(^|[^A-Za-z])(hostPath|path)"? *: *"?/[^]}", ]+' "$file" | sed 's/^[^/]*//' | sort -u |
       while read -r path; do [ -e "$path" ] || printf 'absent %s=%s\\n' "$file" "$path"; done
   done ;;
 esac

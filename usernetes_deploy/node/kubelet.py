@@ -44,7 +44,8 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         "makeIPTablesUtilChains": False,
         "registerNode": True,
         "nodeLeaseDurationSeconds": 60,
-        "nodeStatusUpdateFrequency": "30s",
+        # How late the count of a device may be: the kubelet looks for changes no oftener than this.
+        "nodeStatusUpdateFrequency": "5s" if config.devices else "30s",
         "nodeStatusReportFrequency": "5m0s",
         "syncFrequency": "1m0s",
         "fileCheckFrequency": "1m0s",
