@@ -209,7 +209,7 @@ def test_the_record_stays_when_a_node_could_not_be_stopped(tmp_path: Path, monke
 def test_a_bundle_without_what_the_spec_asks_for_is_refused_before_anything_is_asked(
     tmp_path: Path, fields: dict[str, Any], component: str
 ) -> None:
-    up = make(tmp_path, **fields)
+    up = make(tmp_path, optional=(), **fields)
     with pytest.raises(BundleError, match=f"has no {component}, which the spec asks for") as caught:
         bringup.up(up)
     assert f"usernetes bundle build --with {component}" in str(caught.value)
