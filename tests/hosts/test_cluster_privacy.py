@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.clusters import Account, Cluster
+from tests.hosts.clusters import Account, Cluster, wait_for
 from tests.hosts.conftest import VirtualHosts
 
 pytestmark = pytest.mark.cluster
@@ -120,10 +120,13 @@ def test_pods_reach_no_kubelet_and_no_streaming_server_without_a_certificate(clu
         " timeout 5 wget -q -O - http://10.64.0.1:10249/metrics 2>&1; echo proxy $?;"
         " timeout 5 wget -q -O - http://10.64.0.1:10257/metrics 2>&1; echo manager $?"
     )
-    done = cluster.kubectl(
-        "run", "prober", "--rm", "-i", "--restart=Never", f"--image={image}", "--image-pull-policy=Never", "--command",
+    cluster.kubectl(
+        "run", "prober", "--restart=Never", f"--image={image}", "--image-pull-policy=Never", "--command",
         "--", "sh", "-c", script,
     )  # fmt: skip
+    wait_for(lambda: cluster.get("pod", "prober")["status"]["phase"] == "Succeeded", "the prober is done")
+    done = cluster.kubectl("logs", "prober")  # the whole of it; of an attached pod the last words may be lost
+    cluster.kubectl("delete", "pod", "prober", "--now")
     codes = dict(line.split() for line in done.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit())
     assert set(codes) >= {"kubelet", "etcd", "proxy", "manager"}
     assert "0" not in {codes[name] for name in ("kubelet", "etcd", "proxy", "manager")}, done
