@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.context import BringUp
+from usernetes_deploy.errors import BundleError
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.nodes import ASK_TIMEOUT, members_of, stop_nodes
 from usernetes_deploy.phase import Phase, Report, run
@@ -18,6 +20,7 @@ from usernetes_deploy.phases.record_cluster import RecordCluster
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
 from usernetes_deploy.phases.wait_ready import WaitReady
+from usernetes_deploy.spec import ClusterSpec
 from usernetes_deploy.state import ClusterState
 
 CHECK: Sequence[Phase[BringUp]] = (ConnectHosts(), ProbeNodes(), CheckNodes())
@@ -40,6 +43,7 @@ def up(context: BringUp) -> Path:
     with context.state.locked():
         if context.state.exists():
             context.state.create()  # says what is there, and how to get rid of it
+        need_components(context.spec, context.bundle)
         try:
             run(UP, context, context.report)
         finally:
@@ -47,6 +51,19 @@ def up(context: BringUp) -> Path:
                 context.report.log.close()
                 context.report.log = None
     return context.state.kubeconfig
+
+
+def need_components(spec: ClusterSpec, bundle: Bundle) -> None:
+    """Raise `BundleError` when the spec asks for an optional component that the bundle was made without."""
+    for component, binary, wanted in (
+        ("metrics-server", "metrics-server", spec.metrics),
+        ("flannel", "flanneld", spec.network.backend == "flannel"),
+    ):
+        if wanted and f"bin/{binary}" not in bundle.manifest.files:
+            raise BundleError(
+                f"the bundle {bundle.manifest.name} has no {component}, which the spec asks for",
+                remedy=f"usernetes bundle build --with {component}",
+            )
 
 
 def down(state: ClusterState, report: Report, program: Path, keep: Path | None = None) -> int:

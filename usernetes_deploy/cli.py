@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from usernetes_deploy import __version__
 from usernetes_deploy.commandline import HELP, Verbs, exit_code
 from usernetes_deploy.commands import COLLECTION, PASS_THROUGH
+from usernetes_deploy.commands.common import roots
+from usernetes_deploy.completion import completions
+from usernetes_deploy.state import clusters
 
 OPTIONS = """
   -h, --help [VERB]                 this page, or that of a verb
@@ -59,6 +62,9 @@ def run(argv: list[str]) -> int:
     >>> run(["usernetes", "no-such-verb"])
     2
     """
+    if argv[1:3] == ["--complete", "--"]:  # the shells' scripts; invoke's own knows no groups of verbs
+        print("\n".join(completions(argv[4:], COLLECTION, [state.name for state in clusters(roots())])))
+        return 0
     program = Usernetes(version=__version__, name="usernetes", binary="usernetes", namespace=COLLECTION)
     ours, words = pass_on(argv)
     return exit_code("usernetes", COLLECTION, lambda: program.carry_out(ours, words))

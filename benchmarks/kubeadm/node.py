@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from usernetes_deploy.node import proxy, runtime
+from usernetes_deploy.node import filesystem, proxy, runtime
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, NodeConfig
 from usernetes_deploy.node.process import wait_until
-from usernetes_deploy.node.supervisor import Supervisor, _mount, own_directory, raise_limits
+from usernetes_deploy.node.supervisor import Supervisor, raise_limits
 
 PATIENCE = 3600.0
 ETCD = Path("/var/lib/etcd")
@@ -32,18 +32,18 @@ TUNING = ("GOGC", "GOMAXPROCS")  # ours, and no part of the usual way
 class Machine(Supervisor):
     """The product's network and runtime, and none of its control plane, kubelet or hand-over."""
 
-    def _bring_up(self) -> None:
+    def bring_up(self) -> None:
         config = self.config
         raise_limits()
-        self._prepare_mounts()
-        own_directory(ETCD)
+        filesystem.prepare(config)
+        filesystem.own_directory(ETCD)
         (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
-        _mount("--bind", str(config.root / "etcd"), str(ETCD))  # on disk, as in the product; /var/lib is a tmpfs here
-        self._write_files()
+        filesystem.mount("--bind", str(config.root / "etcd"), str(ETCD))  # on disk; /var/lib is a tmpfs here
+        filesystem.write_files(config)
         self.nr(["ip", "link", "set", "lo", "up"])
         self.nr(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])  # a prerequisite that kubeadm checks
         self.backend.apply(config.network, self.context)
-        self._mark("network")
+        self.mark("network")
         self.snapshotter = runtime.snapshotter(config)
         path = runtime.write_config(config, config.root / "cni", self.snapshotter)
         environment = {name: text for name, text in runtime.environment(config).items() if name not in TUNING}
@@ -52,7 +52,7 @@ class Machine(Supervisor):
             [config.binary("containerd"), f"--config={path}"],
             env=environment,
             prepare=lambda: Path(CONTAINERD_SOCKET).unlink(missing_ok=True),
-            started=self._containerd_started,
+            started=self.containerd_started,
         )
         self.spawn(
             "kubelet",

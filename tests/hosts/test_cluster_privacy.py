@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.clusters import Account, Cluster
+from tests.hosts.clusters import Account, Cluster, wait_for
 from tests.hosts.conftest import VirtualHosts
 
 pytestmark = pytest.mark.cluster
@@ -120,10 +120,13 @@ def test_pods_reach_no_kubelet_and_no_streaming_server_without_a_certificate(clu
         f"printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 5 nc 10.64.0.1 {port} | head -n 1; echo {name};"
         for name, port in ports.items()
     )
-    done = cluster.kubectl(
-        "run", "prober", "--rm", "-i", "--restart=Never", f"--image={image}", "--image-pull-policy=Never", "--command",
+    cluster.kubectl(
+        "run", "prober", "--restart=Never", f"--image={image}", "--image-pull-policy=Never", "--command",
         "--", "sh", "-c", script,
     )  # fmt: skip
+    wait_for(lambda: cluster.get("pod", "prober")["status"]["phase"] == "Succeeded", "the prober is done")
+    done = cluster.kubectl("logs", "prober")  # the whole of it; of an attached pod the last words may be lost
+    cluster.kubectl("delete", "pod", "prober", "--now")
     said = [line.strip() for line in done.splitlines() if line.strip() in ports or line.startswith("HTTP/")]
     # Only the kubelet is there at all, and it speaks TLS; what it says to one who shows no certificate comes next.
     assert said == ["HTTP/1.0 400 Bad Request", "kubelet", "etcd", "proxy", "manager"], done

@@ -238,12 +238,6 @@ def test_a_completion_script_is_printed_for_each_shell(shell: str, capsys: pytes
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_completion_offers_the_verbs(home: Path) -> None:
-    argv = [sys.executable, "-m", "usernetes_deploy.cli", "--complete", "--", "usernetes sta"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"HOME": str(home)}, cwd=Path.cwd())
-    assert "status" in done.stdout.split()
-
-
 def test_the_spec_that_is_printed_is_taken_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert usernetes("spec") == 0
     (home / "c.yaml").write_text(capsys.readouterr().out)

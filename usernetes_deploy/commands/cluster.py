@@ -31,6 +31,7 @@ from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageE
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launchers import launcher_for, ssh_launcher, ssh_targets
 from usernetes_deploy.phase import run
+from usernetes_deploy.phases.check_nodes import judge
 from usernetes_deploy.state import ClusterState, clusters
 from usernetes_deploy.text import table
 
@@ -255,6 +256,7 @@ def check(
         if not json:
             raise
         failures = error.failures
+    warnings = warnings_of(context)
     if json:
         show(
             {
@@ -264,6 +266,7 @@ def check(
                     host.name: {
                         "fit": host.name not in failures,
                         "problems": problems_of(failures.get(host.name)),
+                        "warnings": [{"what": what, "remedy": remedy} for what, remedy in warnings.get(host.name, ())],
                     }
                     for host in context.hosts
                 },
@@ -273,6 +276,21 @@ def check(
             raise NodeFailures(failures)
     else:
         print(f"{len(context.hosts)} {'host is' if len(context.hosts) == 1 else 'hosts are'} fit")
+        remedies: dict[str, str] = {}  # one host's stands for all
+        for what, remedy in (pair for pairs in warnings.values() for pair in pairs):
+            remedies.setdefault(what, remedy)
+        for what, remedy in remedies.items():
+            print(f"could be better: {what}" + (f"\n  fix: {remedy}" if remedy else ""))
+
+
+def warnings_of(context: BringUp) -> dict[str, list[tuple[str, str]]]:
+    """What does not keep nodes from running on a host that was asked, each with its remedy."""
+    asked = [host for host in context.hosts if host.name in context.facts]
+    found = {host.name: judge(context, host, context.facts[host.name]) for host in asked}
+    return {
+        name: [(item.what, item.remedy) for item in items if item.severity == "warning"]
+        for name, items in found.items()
+    }
 
 
 def problems_of(error: BaseException | None) -> list[dict[str, str]]:

@@ -47,7 +47,7 @@ def run(
 ) -> None:
     """Run a command of this host inside the cluster's network: same user, files and CPUs, the cluster's DNS.
 
-    With --node of another host it runs there, without input or terminal, and its output comes at its end.
+    With --node of another host it runs there, without input or terminal.
 
     Examples:
 

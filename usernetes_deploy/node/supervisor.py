@@ -20,22 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.api import Api, client_context
-from usernetes_deploy.errors import CommandFailed, UsernetesError
+from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import backend_named, resolvers
 from usernetes_deploy.network.base import Context
 from usernetes_deploy.network.expose import Exposer, Place
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
 from usernetes_deploy.network.ports import RootlesskitPorts
 from usernetes_deploy.network.watch import Watch
-from usernetes_deploy.node import addresses, control, control_plane, devices, kubelet, proxy, runtime
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, COPIED_UP, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node import addresses, control, control_plane, devices, filesystem, kubelet, proxy, runtime
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, PKI, RUN, NodeConfig
 from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.process import Component, wait_until
 
 API_PATIENCE = 120.0
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
-VOLUMES = Path("/var/lib/usernetes-node/volumes")
-SHARED = Path("/var/lib/usernetes-node/shared")
 
 
 class Supervisor:
@@ -114,7 +112,7 @@ class Supervisor:
     def run(self) -> None:
         """Bring the node up and stay; ends only when the process is killed."""
         try:
-            self._bring_up()
+            self.bring_up()
         except Exception as error:
             self.problems.append(str(error))
             self.write_status()
@@ -124,18 +122,19 @@ class Supervisor:
             for component in list(self.components.values()):
                 component.rotate()
 
-    def _bring_up(self) -> None:
+    def bring_up(self) -> None:
+        """Start everything that this node is made of; returns before all of it runs."""
         config = self.config
         raise_limits()
-        self._prepare_mounts()
-        self._write_files()
+        filesystem.prepare(config)
+        filesystem.write_files(config)
         control.serve(config.root / "control.sock", {"status": self._answer_status, "network": self._change_network})
         NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start()
-        self._mark("prepared")
+        self.mark("prepared")
         if config.control_plane:
             self._start_control_plane()
         self._apply_network()
-        self._mark("network")
+        self.mark("network")
         self.snapshotter = runtime.snapshotter(config)
         runtime.write_registries(config)
         containerd_config = runtime.write_config(config, config.root / "cni", self.snapshotter)
@@ -144,7 +143,7 @@ class Supervisor:
             [config.binary("containerd"), f"--config={containerd_config}"],
             env=runtime.environment(config),
             prepare=lambda: Path(CONTAINERD_SOCKET).unlink(missing_ok=True),
-            started=self._containerd_started,
+            started=self.containerd_started,
         )
         proxy.write_config(config)
         kubelet.write_config(config)
@@ -163,39 +162,7 @@ class Supervisor:
         threading.Thread(target=self._expose, name="expose", daemon=True).start()
         if config.interface != "lo":
             threading.Thread(target=self._follow_addresses, name="addresses", daemon=True).start()
-        self._mark("started")
-
-    def _prepare_mounts(self) -> None:
-        """Real folders under the copied-up ones: what is large goes to the node's disk, what is shared is private."""
-        config = self.config
-        for name in ("logs", "containerd", "kubelet", "pods", "volumes", "registries", "cni"):
-            (config.root / name).mkdir(mode=0o700, exist_ok=True)
-        for path in (RUN, Path("/run/netns"), Path("/run/containerd"), Path("/etc/cni"), Path("/var/log/containers")):
-            own_directory(path)
-        own_directory(KUBERNETES)
-        RUN.chmod(0o700)
-        _mount("--make-rshared", "/")
-        for name, target in (("kubelet", kubelet.ROOT), ("pods", Path("/var/log/pods")), ("volumes", VOLUMES)):
-            own_directory(target)
-            _mount("--bind", str(config.root / name), str(target))
-        if config.shared:
-            own_directory(SHARED)
-            _mount("--rbind", str(private_folder(Path(config.shared))), str(SHARED))
-
-    def _write_files(self) -> None:
-        for name, content in self.config.files.items():
-            path = Path(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(content)
-        text = resolvers.resolv_conf(self.config.nameservers)
-        (RUN / "resolv.conf").write_text(text)
-        # containerd, inside, would ask the host's loopback: which is another one there.
-        path = Path("/etc/resolv.conf")
-        kept = [line for line in _lines(path) if not line.startswith("nameserver")]
-        path.unlink(missing_ok=True)
-        path.write_text(text + "".join(kept))
+        self.mark("started")
 
     def _start_control_plane(self) -> None:
         """All four at once: each tries again on its own until what it needs is there."""
@@ -233,9 +200,10 @@ class Supervisor:
 
         wait_until(lambda: control.in_netns(self.netns, listening), 60, "listening", lambda: process.poll() is None)
 
-    def _containerd_started(self, process: subprocess.Popen[bytes]) -> None:
+    def containerd_started(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until containerd listens; the first time the node's own images are loaded."""
         wait_until(Path(CONTAINERD_SOCKET).exists, 30, "listening", lambda: process.poll() is None)
-        self._mark("containerd")
+        self.mark("containerd")
         if not self._images.is_set():
             threads = [
                 threading.Thread(target=self._load_image, args=(archive,))
@@ -245,7 +213,7 @@ class Supervisor:
                 thread.start()
             threads[0].join()  # the pause image: without it no pod starts
             self._images.set()
-            self._mark("images")
+            self.mark("images")
 
     def _load_image(self, archive: str) -> None:
         try:
@@ -392,9 +360,9 @@ class Supervisor:
                 _persistently(lambda manifest=manifest: admin.apply(manifest), lambda: process.poll() is None)  # type: ignore[misc]
             admin.close()
             self._manifests.set()
-            self._mark("manifests")
+            self.mark("manifests")
         self._wait_for_api()
-        self._mark("api ready")
+        self.mark("api ready")
 
     def _wait_for_manifests(self) -> None:
         if not self._manifests.wait(API_PATIENCE):
@@ -402,7 +370,8 @@ class Supervisor:
 
     # what is said of it -------------------------------------------------------------------------
 
-    def _mark(self, phase: str) -> None:
+    def mark(self, phase: str) -> None:
+        """Write down that the node has come so far, and when."""
         self.phases[phase] = round(time.time() - self.began, 3)
         self.write_status()
 
@@ -493,40 +462,11 @@ def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:
             return
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.rstrip("\n") + "\n" for line in path.read_text(errors="replace").splitlines()]
-    except OSError:
-        return []
-
-
-def own_directory(path: Path) -> None:
-    """Make `path` a folder of this node's own below a copied-up one, where copy-up left links to what the host has."""
-    for part in (*reversed(path.parents), path):
-        if part.is_symlink() and any(Path(top) in part.parents for top in COPIED_UP):
-            part.unlink()
-        part.mkdir(exist_ok=True)
-
-
-def private_folder(shared: Path) -> Path:
-    """The folder of volumes in a directory that others may well enter: volumes are open to any uid, this is not."""
-    folder = shared / "usernetes-volumes"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
 def raise_limits() -> None:
     """Locked memory, open files and stack up to the hard limit: pods inherit them, and UCX needs the first."""
     for number in (resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK):
         hard = resource.getrlimit(number)[1]
         resource.setrlimit(number, (hard, hard))
-
-
-def _mount(*arguments: str) -> None:
-    argv = ["mount", *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandFailed(argv, done.returncode, done.stderr)
 
 
 def main() -> None:

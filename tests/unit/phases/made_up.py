@@ -45,10 +45,11 @@ def make(
     *,
     recorded: Mapping[str, str] | None = None,
     behaviours: Mapping[str, Behaviour] | None = None,
+    optional: Sequence[str] = ("flanneld", "metrics-server"),
     **fields: object,
 ) -> BringUp:
     """An `up` of `nodes` simulated hosts, as the recorded Debian unless `recorded` says otherwise."""
-    files = {**FILES, "images/busybox.tar": b"busybox"}
+    files = {**FILES, "images/busybox.tar": b"busybox", **{f"bin/{name}": b"" for name in optional}}
     root = write_bundle(tmp_path / "bundle", files)
     component = {"name": "kubernetes", "version": "v1.36.3", "module": "k8s.io/kubernetes", "licence": "Apache-2.0"}
     images = {f"localhost/usernetes/{name}:1": f"images/{name}.tar" for name in ("pause", "busybox")}

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.phases.made_up import answers, make
 from usernetes_deploy import bringup
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import NodeFailures, TimedOut, UsageError, UsernetesError
+from usernetes_deploy.errors import BundleError, NodeFailures, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.fake import Behaviour, FakeLauncher
 from usernetes_deploy.phase import run
 
@@ -199,3 +199,19 @@ def test_the_record_stays_when_a_node_could_not_be_stopped(tmp_path: Path, monke
     assert "not undone: start the nodes: node1: stuck" in said(up)
     assert "usernetes down --cluster demo ends what is left" in said(up)
     assert up.state.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "component"),
+    [({"metrics": True}, "metrics-server"), ({"network": {"backend": "flannel"}}, "flannel")],
+    ids=["metrics", "flannel"],
+)
+def test_a_bundle_without_what_the_spec_asks_for_is_refused_before_anything_is_asked(
+    tmp_path: Path, fields: dict[str, Any], component: str
+) -> None:
+    up = make(tmp_path, optional=(), **fields)
+    with pytest.raises(BundleError, match=f"has no {component}, which the spec asks for") as caught:
+        bringup.up(up)
+    assert f"usernetes bundle build --with {component}" in str(caught.value)
+    assert fake(up).calls == []
+    assert not up.state.directory.exists()
