@@ -17,8 +17,6 @@ from netbench.record import Rank
 from usernetes_deploy.errors import UsageError
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-# hydra and mpirun start ranks on a host of their own name by themselves, past the agent and so outside the pod
-ALIAS = ".netbench"
 # $1: folder; the rest: the program. Read by `ranks_seen`. $NETBENCH_CPUS: see `cpus_env`.
 RANK_SCRIPT = (
     'n="${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-?}}}}"; '
@@ -57,8 +55,27 @@ class Seat:
         return [*self.run, "sh", "-c", script]
 
 
+def alias(index: int) -> str:
+    """What hydra and mpirun call the seat `index`: an address of the range for benchmarks (RFC 2544).
+
+    Ranks on a host of their own name they start by themselves, past the agent and so outside the pod; and a made-up
+    name they would look up, which takes a minute where no name server answers.
+    """
+    return f"198.18.{(index + 1) // 256}.{(index + 1) % 256}"
+
+
+def with_names(text: str, seats: Sequence[Seat]) -> str:
+    """`text` of hydra or mpirun with the seats' own names.
+
+    >>> with_names("lost on 198.18.0.2", [Seat("a", "10.0.0.1"), Seat("b", "10.0.0.2")])
+    'lost on b'
+    """
+    names = {alias(index): seat.name for index, seat in enumerate(seats)}
+    return re.sub(r"\b198\.18\.\d+\.\d+\b", lambda found: names.get(found[0], found[0]), text)
+
+
 def write_agent(path: Path, seats: Sequence[Seat]) -> Path:
-    """A script called as ``AGENT [-x] NODE.netbench COMMAND...``, as hydra and Open MPI call ssh.
+    """A script called as ``AGENT [-x] ALIAS COMMAND...``, as hydra and Open MPI call ssh.
 
     It gives the far side a clean environment, so that no place inherits what another lacks.
     """
@@ -67,15 +84,15 @@ def write_agent(path: Path, seats: Sequence[Seat]) -> Path:
         "# made by netbench: reaches each node of one place",
         'while [ "${1#-}" != "$1" ]; do shift; done',
     ]
-    lines += [f"node=${{1%{ALIAS}}}; shift", 'case "$node" in']
-    for seat in seats:
+    lines += ["node=$1; shift", 'case "$node" in']
+    for index, seat in enumerate(seats):
         if seat.joined:
             # a login shell of its own is on the far side: it parses the line, and its environment is the site's
             where = f'{shlex.join(seat.run)} "export NETBENCH_NODE={seat.name} PATH={PATH}; $*"'
         else:
             clean = ("env", "-i", f"NETBENCH_NODE={seat.name}", f"PATH={PATH}", "HOME=/tmp")
             where = f'{shlex.join((*seat.run, *clean))} sh -c "$*"'
-        lines.append(f"{seat.name}) exec {where} ;;")
+        lines.append(f"{alias(index)}) exec {where} ;;  # {seat.name}")
     lines += ['*) echo "netbench agent: no node $node" >&2; exit 2 ;;', "esac"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     path.chmod(0o755)
@@ -101,7 +118,7 @@ def mpi_argv(
     by_agent = launcher in ("hydra", "openmpi")
     script = RANK_SCRIPT.replace("ELSE", "outside-the-agent" if by_agent else "$(uname -n)")
     wrapped = ["sh", "-c", script, "netbench", folder or "/", *program]
-    names = ",".join(seat.name + (ALIAS if by_agent else "") for seat in seats)
+    names = ",".join(alias(index) if by_agent else seat.name for index, seat in enumerate(seats))
     variables = {"PATH": PATH, **env}
     if launcher == "hydra":
         head = [str(mpiexec), "-launcher", "ssh", "-launcher-exec", str(agent), "-disable-hostname-propagation"]
@@ -120,7 +137,7 @@ def mpi_argv(
         ]
         return [*head, *(part for key, value in variables.items() for part in ("-genv", key, value)), *wrapped]
     if launcher == "openmpi":
-        slots = ",".join(f"{seat.name}{ALIAS}:{each}" for seat in seats)
+        slots = ",".join(f"{alias(index)}:{each}" for index in range(len(seats)))
         head = [
             str(mpiexec),
             "--allow-run-as-root",
@@ -130,6 +147,7 @@ def mpi_argv(
             "--mca",
             "plm_rsh_no_tree_spawn",
             "1",
+            "--leave-session-attached",
         ]
         head += ["--host", slots, "--map-by", f"ppr:{each}:node", "-n", str(ranks)]
         return [*head, *(part for key, value in variables.items() for part in ("-x", f"{key}={value}")), *wrapped]

@@ -18,7 +18,7 @@ from netbench.cases import CASES
 from netbench.cases.base import Case, Command, NotSane, Parsed, Setup
 from netbench.cases.lammps import check_energy
 from netbench.cases.software import MissingSoftware
-from netbench.launch import PATH, Seat, cpus_env, mpi_argv, ranks_seen, transport_env, write_agent
+from netbench.launch import PATH, Seat, cpus_env, mpi_argv, ranks_seen, transport_env, with_names, write_agent
 from netbench.places.base import Place, PlaceError
 from netbench.places.hosts import own_address
 from netbench.places.pod import PodPlace
@@ -81,6 +81,7 @@ def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[S
     note_conditions(attempt, seats)
     reason = attempt.ended.why(run.time_limit)
     if reason:
+        reason = with_names(reason, seats)
         left = sweep(run, seats)
         raise NotSane(f"{reason} (ended what it left behind: {left})" if left else reason)
     parsed = case.parse(attempt.ended.stdout, setup)

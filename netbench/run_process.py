@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from netbench.launch import ALIAS
-
 GRACE = 5.0
 LOST = re.compile(r"PID (\d+) RUNNING AT (\S+)\s*\n=\s+EXIT CODE: (\d+)")
 LOST_HOW = re.compile(r"EXIT STRING: (.+)")
@@ -50,7 +48,7 @@ class Ended:
         if lost:
             how = LOST_HOW.search(text)
             said = how[1] if how else f"exit code {lost[3]}"
-            return f"a rank was lost on {lost[2].removesuffix(ALIAS)}: {said}{_last_words(text)}"
+            return f"a rank was lost on {lost[2]}: {said}{_last_words(text)}"
         missing = MISSING.search(self.stderr)
         if missing:
             return f"{missing[1] or missing[3]} is missing on a node"

@@ -24,7 +24,7 @@ def test_hydra_gets_an_agent_the_nodes_in_order_and_an_environment_of_its_own() 
     argv = hydra(SEATS, 4)
     text = " ".join(argv)
     assert "-launcher ssh -launcher-exec /out/agent.sh" in text
-    assert "-hosts a.netbench,b.netbench -ppn 2 -n 4 -genvnone" in text
+    assert "-hosts 198.18.0.1,198.18.0.2 -ppn 2 -n 4 -genvnone" in text
     assert "-genv UCX_TLS tcp,self" in text
     assert argv[-4:] == ["/in", *PROGRAM]
 
@@ -34,7 +34,7 @@ def test_hydra_gets_an_agent_the_nodes_in_order_and_an_environment_of_its_own() 
     [
         (
             "openmpi",
-            ["plm_rsh_agent /out/agent.sh", "--host a.netbench:2,b.netbench:2", "-x UCX_TLS=tcp,self", "ppr:2:node"],
+            ["plm_rsh_agent /out/agent.sh", "--host 198.18.0.1:2,198.18.0.2:2", "-x UCX_TLS=tcp,self", "ppr:2:node"],
         ),
         ("flux", ["flux run -N2 -n4", "--requires=hosts:a,b", "--env=UCX_TLS=tcp,self"]),
         ("srun", ["srun -N2 -n4", "--nodelist=a,b", "UCX_TLS=tcp,self"]),
@@ -59,7 +59,7 @@ def test_the_agent_runs_on_the_node_it_is_told_with_a_clean_environment(tmp_path
     agent = write_agent(tmp_path / "agent.sh", SEATS)
     script = 'echo "$NETBENCH_NODE $WHERE ${SECRET:-clean}" \'it is\' "$((1 + 1))"'
     done = subprocess.run(
-        [agent, "-x", "b.netbench", script],
+        [agent, "-x", "198.18.0.2", script],
         capture_output=True,
         text=True,
         check=True,
@@ -83,7 +83,7 @@ def test_ssh_gets_one_string_that_its_far_shell_reads(tmp_path: Path) -> None:
     seat = Seat("c", "10.0.0.3", (str(fake), "c"), joined=True)
     agent = write_agent(tmp_path / "agent.sh", [seat])
     done = subprocess.run(
-        [agent, "c", '"/bin/echo" "$NETBENCH_NODE" \'a b\''], capture_output=True, text=True, check=True
+        [agent, "198.18.0.1", '"/bin/echo" "$NETBENCH_NODE" \'a b\''], capture_output=True, text=True, check=True
     )
     assert done.stdout == "c a b\n"
     done = subprocess.run(seat.argv('echo "it\'s" $((1 + 1))'), capture_output=True, text=True, check=True)
