@@ -137,13 +137,16 @@ def mpi_argv(
         ]
         return [*head, *(part for key, value in variables.items() for part in ("-genv", key, value)), *wrapped]
     if launcher == "openmpi":
+        if len(str(agent).split()) > 1:
+            raise UsageError(f"Open MPI takes no agent with blanks in its path: {agent}", remedy="give another --out")
         slots = ",".join(f"{alias(index)}:{each}" for index in range(len(seats)))
         head = [
             str(mpiexec),
             "--allow-run-as-root",
             "--mca",
             "plm_rsh_agent",
-            str(agent),
+            # its daemons look for the first word on their own hosts
+            f"sh {agent}",
             "--mca",
             "plm_rsh_no_tree_spawn",
             "1",

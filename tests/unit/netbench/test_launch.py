@@ -34,7 +34,7 @@ def test_hydra_gets_an_agent_the_nodes_in_order_and_an_environment_of_its_own() 
     [
         (
             "openmpi",
-            ["plm_rsh_agent /out/agent.sh", "--host 198.18.0.1:2,198.18.0.2:2", "-x UCX_TLS=tcp,self", "ppr:2:node"],
+            ["plm_rsh_agent sh /out/agent.sh", "--host 198.18.0.1:2,198.18.0.2:2", "-x UCX_TLS=tcp,self", "ppr:2:node"],
         ),
         ("flux", ["flux run -N2 -n4", "--requires=hosts:a,b", "--env=UCX_TLS=tcp,self"]),
         ("srun", ["srun -N2 -n4", "--nodelist=a,b", "UCX_TLS=tcp,self"]),
@@ -51,6 +51,8 @@ def test_other_launchers_get_the_same_nodes_ranks_and_environment(launcher: str,
 def test_ranks_that_do_not_fill_the_nodes_evenly_are_refused() -> None:
     with pytest.raises(UsageError, match="3 ranks cannot be dealt evenly to 2 nodes"):
         hydra(SEATS, 3)
+    with pytest.raises(UsageError, match="no agent with blanks"):
+        mpi_argv("openmpi", SEATS, 2, PROGRAM, {}, mpiexec=Path("mpirun"), agent=Path("/my out/agent.sh"))
     with pytest.raises(UsageError, match="no launcher 'pvm'"):
         mpi_argv("pvm", SEATS, 2, PROGRAM, {})
 
