@@ -74,6 +74,7 @@ def import_dir(source: Path, out: Path, layout: Path | None = None) -> Imported:
     if not source.is_dir():
         raise UsageError(f"{source} is no folder")
     rules: Layout = read_yaml(Layout, layout or LAYOUT)
+    source, out = source.resolve(), out.resolve()
     records: list[Record] = []
     unread: list[Unread] = []
     paths = sorted(_files(source, out))
@@ -97,7 +98,7 @@ def import_dir(source: Path, out: Path, layout: Path | None = None) -> Imported:
 def _files(source: Path, out: Path) -> list[Path]:
     found: list[Path] = []
     for root, folders, names in os.walk(source):
-        folders[:] = [f for f in folders if f != ".git" and Path(root, f).resolve() != out.resolve()]
+        folders[:] = [f for f in folders if f != ".git" and Path(root, f) != out]
         found += [Path(root, name) for name in names]
     return found
 
@@ -113,7 +114,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 def _read(path: Path, name: str, layout: Layout) -> tuple[list[Record], Unread | None]:
     for rule in layout.files:
         # The full path, so that a part of a campaign can be imported: its folders' names still tell the place.
-        found = _regex(rule.path).search(path.resolve().as_posix())
+        found = _regex(rule.path).search(path.as_posix())
         if found:
             break
     else:

@@ -161,7 +161,7 @@ class Record:
 
     def to_json(self) -> str:
         """The file's text; fields at their default are left out (but for the schema's version)."""
-        return json.dumps({"schema": self.schema, **encode(self)}, indent=1, allow_nan=False) + "\n"
+        return _text(self._data())
 
     @classmethod
     def from_json(cls, text: str, source: str = "the record") -> Record:
@@ -181,14 +181,22 @@ class Record:
 
     def save(self, folder: Path) -> Path:
         """Write ``<id>.record.json`` into `folder`, whole or not at all; the path."""
-        problems = decode(Record, json.loads(self.to_json()))[1] or _contradictions(self)
+        data = self._data()
+        problems = decode(Record, data)[1] or _contradictions(self)
         if problems:
             raise RecordError(self.id, problems)
         target = folder / f"{self.id}{SUFFIX}"
         partial = target.with_suffix(".partial")
-        partial.write_text(self.to_json(), encoding="utf-8")
+        partial.write_text(_text(data), encoding="utf-8")
         partial.replace(target)
         return target
+
+    def _data(self) -> dict[str, Any]:
+        return {"schema": self.schema, **encode(self)}
+
+
+def _text(data: Any) -> str:
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def _contradictions(record: Record) -> Problems:

@@ -18,6 +18,7 @@ from typing import Any
 
 Problems = list[tuple[str, str]]
 _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+PLAIN = frozenset((*_NAMES, types.NoneType))
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -49,6 +50,8 @@ def encode(value: Any) -> Any:
     >>> encode(("a", 1))
     ['a', 1]
     """
+    if type(value) in PLAIN:
+        return value
     if dataclasses.is_dataclass(value):
         fields = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {f.name: encode(held) for f, held in fields if f.metadata["required"] or held != f.metadata["default"]}
