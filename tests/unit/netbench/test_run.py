@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from netbench import launch
+from netbench import launch, probe
 from netbench.plan import Plan
 from netbench.record import Record, load_dir
 from netbench.run import Outcome, known_times, locked, run_plan
@@ -63,7 +63,7 @@ def test_every_run_leaves_a_record_with_its_conditions_and_its_raw_output(prefix
         ("", "-1.00", "latency is -1.0"),
         ("echo 'cannot allocate a buffer' >&2; exit 3", "1", "exit code 3"),
         ('[ "$PMI_RANK" = 1 ] && kill -9 $$', "1", "a rank was lost on node1"),
-        ("echo 'write error: No space left on device' >&2; exit 1", "1", "disk full: No space left on device|rank was"),
+        ("echo 'write error: No space left on device' >&2; exit 1", "1", "^disk full: No space left on device"),
         ("exit 0", "1", "no output of osu-micro-benchmarks"),
     ],
 )
@@ -85,8 +85,34 @@ def test_a_run_that_hangs_is_ended_at_its_limit_with_all_it_started(tmp_path: Pa
     assert time.monotonic() - started < 15
     assert outcome.exit_code == 4
     assert records[0].sanity.reason.startswith("hangs: no end within 1 s")
-    left = subprocess.run(["pgrep", "-f", f"NETBENCH_RUN={records[0].id}"], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
+    search = probe.sweep_script(records[0].id)
+    assert subprocess.run(["sh", "-c", search], capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_what_a_broken_run_left_on_a_node_is_found_and_ended(tmp_path: Path) -> None:
+    install(tmp_path / "mpi", "setsid sleep 61 </dev/null >/dev/null 2>&1 & [ $PMI_RANK = 0 ] || exit 5; wait")
+    _, records, _ = campaign(small_plan(tmp_path / "mpi", repeats=1), tmp_path / "out")
+    assert re.search(r"ended what it left behind: sleep on node\d", records[0].sanity.reason)
+    search = probe.sweep_script(records[0].id)
+    assert subprocess.run(["sh", "-c", search], capture_output=True, text=True, check=True).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [(None, "benchmark missing: {path} is not on b"), ("exit 0", "{path} on b is another file than on a")],
+)
+def test_a_benchmark_that_one_node_lacks_or_has_otherwise_is_named_with_the_node(
+    prefix: Path, tmp_path: Path, there: str | None, reason: str
+) -> None:
+    path, elsewhere = prefix / "bin" / "osu_barrier", tmp_path / "elsewhere"
+    if there:
+        program(elsewhere, f"#!/bin/sh\n{there}\n")
+    there, back = f"s|{path}|{elsewhere}|g", f"s|{elsewhere}|{path}|g"
+    reach = program(tmp_path / "reach", f"""#!/bin/sh\nsh -c "$(printf '%s' "$3" | sed '{there}')" | sed '{back}'\n""")
+    hosts = [{"name": "a", "address": "10.0.0.1"}, {"name": "b", "address": "10.0.0.2", "run": [str(reach)]}]
+    outcome, records, _ = campaign(small_plan(prefix, hosts=hosts, repeats=1), tmp_path / "out")
+    assert records[0].sanity.reason == reason.format(path=path)
+    assert outcome.exit_code == 1
 
 
 def test_a_benchmark_that_is_missing_fails_its_runs_and_the_others_go_on(prefix: Path, tmp_path: Path) -> None:
