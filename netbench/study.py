@@ -39,7 +39,7 @@ class Key:
     parameters: tuple[tuple[str, str], ...]
     node_count: int
     ranks: int
-    # The parameters that tell it apart from the other keys of a study.
+    # The parameters (and the campaign) that tell it apart from the other keys of a study.
     shown: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
@@ -161,7 +161,7 @@ def group(records: Iterable[Record]) -> list[Series]:
     telling = _telling_parameters({key for key, _ in held})
     return [
         Series(
-            replace(key, shown=tuple(p for p in key.parameters if p[0] in telling[_bare(key)])),
+            replace(key, shown=_shown(key, telling[_bare(key)], {other for other, _ in held})),
             place,
             sorted((r for r in members if r.sanity.ok), key=_when),
             sorted((r for r in members if not r.sanity.ok), key=_when),
@@ -246,6 +246,13 @@ def _side(series: Series, records: Sequence[Record], values: Values) -> Side:
     """Rows in the order of time: drift is looked for in it."""
     order = sorted(range(len(records)), key=lambda i: _when(records[i]))
     return Side(series.place, [records[i] for i in order], values[order] if values.size else values, series.failed)
+
+
+def _shown(key: Key, telling: set[str], keys: set[Key]) -> tuple[tuple[str, str], ...]:
+    """What a title says beside name, label, nodes and ranks."""
+    elsewhere = any(k != key and replace(k, campaign=key.campaign) == key for k in keys)
+    campaign = (("campaign", key.campaign),) if elsewhere else ()
+    return (*(p for p in key.parameters if p[0] in telling), *campaign)
 
 
 def _bare(key: Key) -> Key:

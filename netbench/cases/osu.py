@@ -114,7 +114,8 @@ class OsuCase(NoPair):
             return 0
         least, most = size_range(setup.parameters.get("sizes", "1:1"))
         # osu_mbw_mr of old releases has no -i; it runs 100 rounds, 20 of large messages
-        rounds = 100 if self.own == "mbw_mr" else int(setup.parameters["iterations"])
+        rounds = int(setup.parameters["iterations"])
+        rounds = min(rounds, 100) if self.own == "mbw_mr" else rounds
         sizes = [least << i for i in range(int(math.log2(most / max(least, 1))) + 1)] if least else [1]
         # headers count where every message waits for the one before
         overhead = WIRE_OVERHEAD if self.messages == 1 else 0

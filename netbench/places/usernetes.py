@@ -57,8 +57,9 @@ class Managed:
 
     def versions(self, network: str) -> Mapping[str, str]:
         """What is to be said of the cluster in a record."""
-        bundle = self._state(network).read()["bundle"]
-        return {"usernetes_bundle": Path(str(bundle["root"])).name, "network": network}
+        held = self._state(network).read()
+        cpus = {"system_cpus": str(held["spec"]["systemCpus"])} if "systemCpus" in held["spec"] else {}
+        return {"usernetes_bundle": Path(str(held["bundle"]["root"])).name, "network": network, **cpus}
 
     def _state(self, network: str) -> ClusterState:
         return ClusterState(state_root(os.environ), self.name(network))

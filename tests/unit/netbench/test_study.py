@@ -173,3 +173,12 @@ def test_parameters_are_shown_only_where_they_tell_two_benchmarks_apart_and_chan
         "lammps_hns x=4, 2 nodes, 2 ranks",
     ]
     assert both.comparisons[0].verdict == alone.comparisons[0].verdict
+
+
+def test_the_campaign_is_shown_where_two_of_them_ran_the_same() -> None:
+    both = study([*campaign(COSTS), *(replace(r, campaign="another") for r in campaign(COSTS))])
+    assert [c.key.title().rpartition(" campaign=")[2].partition(",")[0] for c in both.comparisons] == [
+        "another",
+        "made up",
+    ]
+    assert "campaign" not in study(campaign(COSTS)).comparisons[0].key.title()

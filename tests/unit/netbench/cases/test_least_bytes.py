@@ -25,6 +25,11 @@ def test_large_messages_are_counted_with_a_tenth_of_the_rounds() -> None:
     assert least("osu_bw", sizes="16384:16384", iterations="100") == 64 * 10 * 16384
 
 
+def test_a_message_rate_of_few_rounds_is_not_expected_to_send_more() -> None:
+    assert least("osu_mbw_mr", sizes="1024:1024", iterations="20") == 64 * 20 * 1024
+    assert least("osu_mbw_mr", sizes="1024:1024", iterations="1000") == 64 * 100 * 1024
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.family in ("osu", "lammps")])
 def test_the_bound_of_the_defaults_is_more_than_a_launcher_says(name: str) -> None:
     assert least(name) > 20_000
