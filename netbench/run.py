@@ -87,7 +87,7 @@ def run_plan(
             stage.close()
             take_back(context.software.scratch, stage.seats)
         if outcome.missing:
-            say(f"{outcome.missing} runs were not begun before the deadline; the same command goes on from here")
+            say(f"{outcome.missing} runs were not begun before the deadline; the same plan and folder go on from here")
         return outcome
 
 

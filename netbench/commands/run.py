@@ -117,6 +117,8 @@ def quick(_: Context, out: str = "", repeats: int = 3, seconds: int = 60, json: 
     folder = Path(out) if out else new_folder(Path("netbench-quick"))
     outcome = _carry_out(quick_plan(repeats), folder, as_json=json, deadline=seconds, report=TITLE)
     say(what_next(repeats, folder))
+    if outcome.missing or outcome.interrupted:
+        say(f"  netbench quick --repeats {repeats} --out {folder}   goes on with this one")
     # a look that was cut short by its own deadline is still one
     _leave(outcome.exit_code if outcome.failed or outcome.interrupted else 0)
 
