@@ -22,7 +22,7 @@ CASES = (
         "places": ["bare-metal", "pod-native", "pod-mesh"],
     },
     {"case": "lammps_lj", "parameters": {"x": 16, "y": 16, "z": 16, "steps": 40}},
-    {"case": "noise", "parameters": {"quanta": 300}, "places": ["bare-metal", "bare-metal-beside"]},
+    {"case": "noise", "parameters": {"quanta": 200}, "places": ["bare-metal", "bare-metal-beside"]},
 )
 
 
