@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node.config import COPIED_UP, NodeConfig
+from usernetes_deploy.node.config import COPIED_UP, POD_CPUS, NodeConfig
 from usernetes_deploy.node.control_plane import API_PORT
 from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
 
@@ -77,13 +77,15 @@ def prepare(config: NodeConfig) -> None:
 
 
 def hold_to(cpus: str | None, node: str) -> None:
-    """Hold this process, and with it all that the node starts, to the system's CPUs; runc gives pods all of them back.
+    """Hold this process, and with it all that the node starts, to the system's CPUs; pods get all of the job's back.
 
     Raises `UsernetesError` when this process may use none of them.
     """
+    there = sorted(os.sched_getaffinity(0))
+    if len(there) < (os.cpu_count() or 1):  # a job that shares its host; runc would give pods the others' CPUs as well
+        os.environ[POD_CPUS] = ",".join(map(str, there))
     if not cpus:
         return
-    there = sorted(os.sched_getaffinity(0))
     try:
         os.sched_setaffinity(0, parse_cpus(cpus))
     except OSError as error:
@@ -281,7 +283,7 @@ def remove_state(directory: Path) -> None:
 
 def clean_environment(config: NodeConfig) -> dict[str, str]:
     """Only what a node needs of the job's environment: nobody's tokens travel into pods' helpers."""
-    kept = {name: os.environ[name] for name in ("HOME", "USER", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("HOME", "USER", "LANG", "LC_ALL", "TZ", POD_CPUS) if name in os.environ}
     path = os.environ.get("PATH", "")
     return {
         **kept,

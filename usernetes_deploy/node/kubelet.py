@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, POD_CPUS, RUN, NodeConfig
 
 ROOT = Path("/var/lib/kubelet")
 
@@ -61,6 +62,9 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         "enableDebugFlagsHandler": False,
         "logging": {"format": "text"},
     }
+    if POD_CPUS in os.environ:  # the kubelet counts the host's CPUs; the others' are not for our pods
+        others = (os.cpu_count() or 1) - len(os.environ[POD_CPUS].split(","))
+        document["systemReserved"] = {"cpu": str(max(0, others))}
     if config.cgroups == "none":
         document.update(cgroupsPerQOS=False, enforceNodeAllocatable=["none"])
     else:

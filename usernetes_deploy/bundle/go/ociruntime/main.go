@@ -13,6 +13,7 @@
 //	USERNETES_CGROUPS  "none": drop cgroup path and limits from every container; "delegated" (default): keep them
 //	USERNETES_RUNC     path of runc                      (default: beside this program, then PATH)
 //	USERNETES_SHIM     path of containerd-shim-runc-v2   (default: beside this program, then PATH)
+//	USERNETES_POD_CPUS the CPUs that containers are held to (default: all)
 //	USERNETES_NATIVE   the supervisor's socket           (default: /run/usernetes/native.sock)
 //
 // It runs once for every operation on every container, so it imports no more than it needs.

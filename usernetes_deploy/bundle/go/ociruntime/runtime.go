@@ -16,6 +16,7 @@ type invocation struct {
 	command string // create, run, start, kill ...
 	bundle  string // --bundle of create and run; "" means the working directory
 	log     string // --log: where containerd looks for the reason of a failure
+	pidFile string // --pid-file: where runc writes the number of the container's first process
 }
 
 // valued are the flags of runc that take a value in the next word.
@@ -44,6 +45,8 @@ func parseArgs(args []string) invocation {
 			call.bundle = value
 		case "--log":
 			call.log = value
+		case "--pid-file":
+			call.pidFile = value
 		}
 	}
 	return call
@@ -52,11 +55,18 @@ func parseArgs(args []string) invocation {
 func runRuntime(native bool, args []string) error {
 	call := parseArgs(args)
 	err := func() error {
+		cpus, err := parseCPUs(os.Getenv("USERNETES_POD_CPUS"))
+		if err != nil {
+			return err
+		}
 		if call.command == "create" || call.command == "run" {
-			rules := rules{native: native, keepCgroups: os.Getenv("USERNETES_CGROUPS") != "none", inside: inside}
+			rules := rules{native: native, keepCgroups: os.Getenv("USERNETES_CGROUPS") != "none", inside: inside, cpus: cpus.list}
 			if err := rewriteFile(filepath.Join(call.bundle, "config.json"), rules); err != nil {
 				return err
 			}
+		}
+		if call.command == "create" && cpus.list != "" && call.pidFile != "" {
+			return createHeld(args, call.pidFile, cpus)
 		}
 		return become("USERNETES_RUNC", "runc", args)
 	}()
@@ -71,6 +81,7 @@ type rules struct {
 	native      bool                         // the pod is meant for the host's network
 	keepCgroups bool                         // cgroups are delegated to us: limits work
 	inside      func(kind, path string) bool // whether we are already in that namespace
+	cpus        string                       // what is executed in the container later is held to these; "" is all
 }
 
 func rewriteFile(path string, rules rules) error {
@@ -133,6 +144,11 @@ func rewrite(text []byte, rules rules) ([]byte, error) {
 	}
 	if rules.native && !ownNetwork {
 		if err := bindHostSys(config); err != nil {
+			return nil, err
+		}
+	}
+	if rules.cpus != "" {
+		if err := holdExec(config, rules.cpus); err != nil {
 			return nil, err
 		}
 	}

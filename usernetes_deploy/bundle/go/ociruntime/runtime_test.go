@@ -83,7 +83,7 @@ func TestAPodWithItsOwnNetworkKeepsItsSysfs(t *testing.T) {
 
 func TestTheCommandLineOfRuncIsUnderstood(t *testing.T) {
 	call := parseArgs(strings.Fields("--root /run/create --log=/l.json --systemd-cgroup create --bundle /b --pid-file p id"))
-	if call != (invocation{command: "create", bundle: "/b", log: "/l.json"}) {
+	if call != (invocation{command: "create", bundle: "/b", log: "/l.json", pidFile: "p"}) {
 		t.Errorf("got %+v", call)
 	}
 	if call := parseArgs(strings.Fields("--root /run/run delete --force run")); call.command != "delete" {
