@@ -15,7 +15,8 @@ from usernetes_deploy.node.config import POD_CPUS
 def test_a_job_with_some_of_its_hosts_cpus_offers_pods_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(POD_CPUS, raising=False)
+    monkeypatch.setenv(POD_CPUS, "")  # so that what is set below is taken back
+    monkeypatch.delenv(POD_CPUS)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 2, 3})
     node = config(tmp_path)
@@ -27,7 +28,8 @@ def test_a_job_with_some_of_its_hosts_cpus_offers_pods_no_others(
 
 
 def test_a_job_with_its_whole_host_reserves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(POD_CPUS, raising=False)
+    monkeypatch.setenv(POD_CPUS, "")  # so that what is set below is taken back
+    monkeypatch.delenv(POD_CPUS)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     keeper.hold_to(None, "node0")
