@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,13 @@ def affinities(pid: int) -> set[str]:
     return found
 
 
+def affinity_words(cpus: list[int]) -> str:
+    """A list of CPUs as the kernel writes it: what a process of ours that is held to them has."""
+    script = "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1:])); print(open('/proc/self/status').read())"
+    done = subprocess.run([sys.executable, "-c", script, *map(str, cpus)], capture_output=True, text=True, check=True)
+    return next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("Cpus_allowed_list:"))
+
+
 def test_every_system_thread_is_held_and_no_pods_process_is(pinned: Cluster) -> None:
     image = next(name for name in pinned.status()["nodes"][0]["images"] if "/busybox:" in name)
     native = {"runtimeClassName": "native", "hostNetwork": True}
@@ -67,6 +76,33 @@ def test_every_system_thread_is_held_and_no_pods_process_is(pinned: Cluster) -> 
     assert not [pid for pid in pods if affinities(pid) == {str(cpus[0])}]
     inside = pinned.kubectl("exec", "meshed", "--", "grep", "Cpus_allowed_list", "/proc/self/status").split()[1]
     assert inside != str(cpus[0])
+
+
+def test_a_job_with_some_of_its_hosts_cpus_holds_pods_to_them(account: Account) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one CPU is no choice")
+    os.sched_setaffinity(0, cpus[1:])
+    try:
+        made = bring_up(account, "shares", "--durability", "memory")
+    finally:
+        os.sched_setaffinity(0, cpus)
+    try:
+        image = next(name for name in made.status()["nodes"][0]["images"] if "/busybox:" in name)
+        native = {"runtimeClassName": "native", "hostNetwork": True}
+        made.apply(
+            simple_pod("meshed", image, "exec sleep 4322"), simple_pod("native", image, "exec sleep 4322", **native)
+        )
+        made.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=90s")
+        kernel_words = affinity_words(cpus[1:])
+        pods = [pid for pid, text in account.processes().items() if text == "sleep 4322"]
+        assert [affinities(pid) for pid in pods] == [{kernel_words}] * 2
+        inside = made.kubectl("exec", "meshed", "--", "grep", "Cpus_allowed_list", "/proc/self/status").split()[1]
+        assert inside == kernel_words
+        offered = made.kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}")
+        assert int(offered) == len(cpus) - 1
+    finally:
+        made.usernetes("down")
 
 
 def test_a_cpu_that_is_not_there_is_refused_with_those_that_are(stranger: Account) -> None:
