@@ -17,10 +17,13 @@ FILES = ROOT / "docs" / "ingress"
 OUTSIDER = 2
 
 
-def apply(meshed: Meshed, file: Path) -> None:
-    """``kubectl apply`` of a file of the documentation, with the busybox that this bundle has."""
+def kubectl(meshed: Meshed, verb: str, file: Path, *flags: str) -> None:
+    """``kubectl VERB -f`` of a file of the documentation, with the busybox that this bundle has.
+
+    It goes in on stdin: a test host has folders of its own, and need not see this checkout.
+    """
     text = file.read_text().replace("localhost/usernetes/busybox:1.35.0", meshed.busybox())
-    argv = meshed.argv(0, meshed.python, "-m", "usernetes_deploy.cli", "kubectl", "apply", "-f", "-")
+    argv = meshed.argv(0, meshed.python, "-m", "usernetes_deploy.cli", "kubectl", verb, "-f", "-", *flags)
     done = subprocess.run(argv, text=True, capture_output=True, check=False, input=text, timeout=60)
     assert done.returncode == 0, done.stderr
 
@@ -39,15 +42,15 @@ def web(meshed: Meshed) -> Iterator[list[str]]:
     if not (meshed.bundle / "images" / "traefik.tar").exists():
         pytest.skip("the bundle was built without traefik: usernetes bundle build --with traefik")
     assert "is on 2 nodes" in meshed.usernetes("images", "load", "traefik").stderr
-    apply(meshed, FILES / "traefik.yaml")
-    apply(meshed, FILES / "example.yaml")
+    kubectl(meshed, "apply", FILES / "traefik.yaml")
+    kubectl(meshed, "apply", FILES / "example.yaml")
     for name in ("deployment/apples", "deployment/pears", "deployment/traefik"):
         namespace = "traefik" if name.endswith("traefik") else "default"
         meshed.kubectl("rollout", "status", name, "-n", namespace, "--timeout=90s")
     yield [line for line in meshed.ok("expose", "traefik", "--namespace", "traefik").split() if line.endswith(":8000")]
     meshed.kubectl("delete", "secret", "pears", "--ignore-not-found")
-    meshed.kubectl("delete", "-f", str(FILES / "example.yaml"), "--now", "--wait=false")
-    meshed.kubectl("delete", "-f", str(FILES / "traefik.yaml"), "--wait=false")
+    kubectl(meshed, "delete", FILES / "example.yaml", "--now", "--wait=false")
+    kubectl(meshed, "delete", FILES / "traefik.yaml", "--wait=false")
 
 
 def test_hosts_and_paths_lead_to_their_back_ends_on_every_hosts_address(meshed: Meshed, web: list[str]) -> None:
