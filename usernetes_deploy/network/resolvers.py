@@ -25,7 +25,7 @@ def resolv_conf(servers: Sequence[str]) -> str:
     return "".join(f"nameserver {server}\n" for server in [*servers[:2], NAT])
 
 
-def silent(servers: Sequence[str], timeout: float = 1.0, grace: float = 0.2) -> list[str]:
+def silent(servers: Sequence[str], timeout: float = 0.6, grace: float = 0.2) -> list[str]:
     """Those of `servers` that do not answer (UDP port 53) within `timeout` seconds, nor `grace` after the first answer.
 
     Complete in itself, because the probe sends this source to every host.
