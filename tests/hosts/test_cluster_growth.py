@@ -20,7 +20,7 @@ VISITOR = """
 ok=0; lost=0
 while [ ! -e /tmp/stop ]; do
   if timeout 5 wget -q -O /dev/null http://web; then ok=$((ok+1)); else lost=$((lost+1)); fi
-  echo $ok $lost > /tmp/count; usleep 20000
+  echo $ok $lost > /tmp/next; mv /tmp/next /tmp/count; usleep 20000
 done
 sleep 36000
 """
