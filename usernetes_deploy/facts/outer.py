@@ -10,7 +10,9 @@ from usernetes_deploy.facts.base import Need, Problem, pairs, playbook, version_
 COMMAND = """
 for tool in slirp4netns pasta; do
   if path=$(command -v $tool); then
-    say $tool "$path"; say ${tool}_version "$($tool --version 2>&1 | head -n 1)"
+    # pasta of 2025 ends without flushing what it said into a pipe.
+    line=$(stdbuf -oL $tool --version 2>/dev/null | head -n 1)
+    say $tool "$path"; say ${tool}_version "${line:-$($tool --version 2>&1 | head -n 1)}"
   else say $tool missing; say ${tool}_version -; fi
 done
 """
