@@ -10,7 +10,7 @@ demo:
 
 # lint, unit tests (no root), then real clusters on this machine (root makes the test users and test hosts)
 test:
-	@playbooks/bootstrap.sh --extras dev,bench --with metrics-server --with flannel --with kwok --with traefik
+	@playbooks/bootstrap.sh --extras dev,bench --packages build,test --with metrics-server --with flannel --with kwok --with traefik
 	@playbooks/venv.sh ruff check .
 	@playbooks/venv.sh ruff format --check .
 	@playbooks/venv.sh mypy

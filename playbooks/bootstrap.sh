@@ -5,13 +5,16 @@ set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 extras=""
 with_root=yes
+packages=build
+[ -z "$site_cache" ] || packages=""
 components=()
 while [ $# -gt 0 ]; do
   case $1 in
     --extras) extras=$2; shift 2 ;;
     --no-root) with_root=no; shift ;;
+    --packages) packages=$2; shift 2 ;;
     --with) components+=(--with "$2"); shift 2 ;;
-    *) echo "bootstrap.sh: unknown flag $1 (known: --extras A,B --no-root --with COMPONENT)" >&2; exit 2 ;;
+    *) echo "bootstrap.sh: unknown flag $1 (known: --extras A,B --no-root --packages build,test --with COMPONENT)" >&2; exit 2 ;;
   esac
 done
 say() { echo "==> $*" >&2; }
@@ -62,7 +65,8 @@ if [ $with_root = yes ]; then
   say "root's part: playbooks/prepare.yml for user $user"
   log=$(mktemp)
   if ! as_root "$venv/bin/ansible-playbook" --connection local --inventory localhost, \
-      "$checkout/playbooks/prepare.yml" --extra-vars "usernetes_user=$user" >"$log" 2>&1; then
+      "$checkout/playbooks/prepare.yml" --extra-vars "{usernetes_user: $user, usernetes_package_sets: [$packages]}" \
+      >"$log" 2>&1; then
     if [ "$(id -u)" = 0 ]; then cat "$log" >&2; exit 1; fi
     say "not root, and no sudo without a password: if 'usernetes check' names something, have an administrator run the playbook"
   fi

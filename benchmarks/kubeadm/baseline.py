@@ -14,7 +14,6 @@ import base64
 import contextlib
 import io
 import json
-import os
 import re
 import shlex
 import ssl
@@ -139,23 +138,9 @@ class Kubeadm:
             files[str(INIT)] = documents.init(node, self.bundle)
         config = node._replace(files=files, manifests=[])
         keeper.prepare(config)
-        blob = os.memfd_create("machine", os.MFD_CLOEXEC)
-        os.write(blob, config.to_json())
-        os.lseek(blob, 0, os.SEEK_SET)
-        source = Path(__file__).parents[2]
-        with (config.logs / "node.log").open("wb") as log:
-            self.processes.append(
-                subprocess.Popen(
-                    keeper.rootlesskit_argv(config, [sys.executable, str(NODE_PROGRAM)]),
-                    stdin=blob,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    preexec_fn=keeper.die_with_parent,  # noqa: PLW1509  so that not even SIGKILL leaves a node
-                    env={**keeper.clean_environment(config), "PYTHONPATH": str(source)},
-                )
-            )
-        os.close(blob)
+        program = [sys.executable, str(NODE_PROGRAM)]
+        source = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        self.processes.append(keeper.launch(config, program, environment=source, start_new_session=True))
 
     def _names(self) -> list[tuple[str, str]]:
         return [("127.0.0.1", "localhost"), *((node.node_ip, node.name) for node in self.up.nodes)]

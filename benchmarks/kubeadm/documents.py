@@ -8,8 +8,7 @@ import yaml
 
 from kubeadm.images import REPOSITORY, tag
 from usernetes_deploy.bundle import Bundle
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
-from usernetes_deploy.node.control_plane import API_PORT
+from usernetes_deploy.node.config import API_PORT, CONTAINERD_SOCKET, RUN, NodeConfig
 
 CRI = f"unix://{CONTAINERD_SOCKET}"
 PLUGINS = "/var/lib/kubelet/volumeplugins"  # the default lies in /usr, which is not writable for a user

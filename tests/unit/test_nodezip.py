@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -23,18 +22,33 @@ def works(python: str | None) -> bool:
     return bool(python) and subprocess.run([str(python), "-c", ""], capture_output=True, check=False).returncode == 0
 
 
-def test_the_same_sources_give_the_same_bytes_and_name(tmp_path: Path) -> None:
-    assert nodezip.contents() == nodezip.contents()
+def test_the_same_sources_give_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = nodezip.build(tmp_path)
     assert nodezip.build(tmp_path) == first
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    changed = {**nodezip.sources(), "usernetes_deploy/errors.py": b"# other"}
+    monkeypatch.setattr(nodezip, "sources", lambda: changed)
+    assert nodezip.build(tmp_path) != first
+
+
+def test_this_python_takes_the_compiled_modules_and_another_the_sources(tmp_path: Path) -> None:
+    members = {"m.py": b"value = 'source'"}
+    good = tmp_path / "good.pyz"
+    good.write_bytes(nodezip.contents(members))
+    foreign = tmp_path / "foreign.pyz"
+    with zipfile.ZipFile(good) as there, zipfile.ZipFile(foreign, "w") as archive:
+        archive.writestr("m.py", there.read("m.py"))
+        archive.writestr("m.pyc", b"\0\0\r\n" + there.read("m.pyc")[4:])
+    show = "import sys; sys.path.insert(0, sys.argv[1]); import m; print(m.value, m.__file__.rpartition('/')[2])"
+    for path, file in ((good, "m.pyc"), (foreign, "m.py")):
+        argv = [sys.executable, "-I", "-c", show, str(path)]
+        assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == f"source {file}\n"
 
 
 def test_nothing_but_the_standard_library_is_imported() -> None:
-    archive = zipfile.ZipFile(BytesIO(nodezip.contents()))
-    members = set(archive.namelist())
-    for name in members:
-        for node in ast.walk(ast.parse(archive.read(name))):
+    members = nodezip.sources()
+    for name, source in members.items():
+        for node in ast.walk(ast.parse(source)):
             names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -44,7 +58,7 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
                     assert top in sys.stdlib_module_names, f"{name} imports {imported}"
                 else:
                     path = imported.replace(".", "/")
-                    assert {f"{path}.py", f"{path}/__init__.py"} & members, f"{name} imports {imported}"
+                    assert {f"{path}.py", f"{path}/__init__.py"} & set(members), f"{name} imports {imported}"
 
 
 @pytest.mark.parametrize("python", [sys.executable, *filter(works, OLD)])

@@ -25,14 +25,7 @@ import signal
 import sys
 from pathlib import Path
 
-from usernetes_deploy.bundle import stage as staging
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.network import inside
-from usernetes_deploy.network.ports import RootlesskitPorts
-from usernetes_deploy.node import verbs
-from usernetes_deploy.node.config import NodeConfig
-from usernetes_deploy.node.control import ask
-from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,28 +76,62 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(options: argparse.Namespace) -> int:
+    """Run the verb. Each imports what it needs: the keeper stays as long as its node, and shall be small."""
     if options.verb in ("run", "start"):
-        if getattr(options, "die_with_parent", False):
-            die_with_parent(signal.SIGTERM)  # there is something to tidy up
-        of_a_job = getattr(options, "die_with_parent", False)
-        config = NodeConfig.from_json(sys.stdin.buffer.read())
-        keeper = Keeper(config, [*own_program(), "supervise"], of_a_job)
-        if options.verb == "start":
-            return verbs.in_background(keeper)
-        if of_a_job:
-            verbs.sweep(config.root.parent, config.binary("rootlesskit"))
-        code = keeper.run()
-        if of_a_job:  # told to end with its job: nobody will come to tidy up after it
-            verbs.remove(config.root, config.binary("rootlesskit"))
-        return code
+        return _keep(in_background=options.verb == "start", of_a_job=getattr(options, "die_with_parent", False))
     if options.verb == "supervise":
-        from usernetes_deploy.node import supervisor  # the largest part, of no use to the short verbs
+        from usernetes_deploy.node import supervisor
 
         supervisor.main()
-    elif options.verb == "status":
-        print(json.dumps(verbs.status(options.directory, brief=options.brief)))
+    elif options.verb == "stage":
+        from usernetes_deploy.bundle import stage
+
+        print(stage.stage(options.source, options.parent))
+    elif options.verb == "inside":
+        from usernetes_deploy.network import inside
+
+        resolver = inside.resolver_text(options.dns, options.domain, options.namespace)
+        if options.socks:
+            inside.serve_socks(options.directory, resolver, sys.stdin.read().strip())
+        else:
+            inside.become(options.directory, _command(options), resolver)
+    elif options.verb == "ports":
+        from usernetes_deploy.network.ports import RootlesskitPorts
+
+        print(json.dumps(RootlesskitPorts(str(options.directory / "rk" / "api.sock")).published()))
     elif options.verb == "network":
+        from usernetes_deploy.node.control import ask
+
         ask(options.directory / "control.sock", {"verb": "network", "network": json.load(sys.stdin)})
+    else:
+        _on_a_folder(options)
+    return 0
+
+
+def _keep(*, in_background: bool, of_a_job: bool) -> int:
+    from usernetes_deploy.node import verbs
+    from usernetes_deploy.node.config import NodeConfig
+    from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
+
+    if of_a_job:
+        die_with_parent(signal.SIGTERM)  # there is something to tidy up
+    config = NodeConfig.from_json(sys.stdin.buffer.read())
+    keeper = Keeper(config, [*own_program(), "supervise"], of_a_job)
+    if in_background:
+        return verbs.in_background(keeper)
+    if of_a_job:
+        verbs.sweep(config.root.parent, config.binary("rootlesskit"))
+    code = keeper.run()
+    if of_a_job:  # told to end with its job: nobody will come to tidy up after it
+        verbs.remove(config.root, config.binary("rootlesskit"))
+    return code
+
+
+def _on_a_folder(options: argparse.Namespace) -> None:
+    from usernetes_deploy.node import verbs
+
+    if options.verb == "status":
+        print(json.dumps(verbs.status(options.directory, brief=options.brief)))
     elif options.verb == "find":
         print(json.dumps(verbs.find(options.folder)))
     elif options.verb == "stop":
@@ -112,20 +139,12 @@ def _dispatch(options: argparse.Namespace) -> int:
     elif options.verb == "logs":
         verbs.logs(options.directory, options.component, options.lines, options.follow)
     elif options.verb == "enter":
-        command = options.command[1:] if options.command[:1] == ["--"] else options.command
-        verbs.enter(options.directory, command, options.host_network)
-    elif options.verb == "inside":
-        command = options.command[1:] if options.command[:1] == ["--"] else options.command
-        resolver = inside.resolver_text(options.dns, options.domain, options.namespace)
-        if options.socks:
-            inside.serve_socks(options.directory, resolver, sys.stdin.read().strip())
-        else:
-            inside.become(options.directory, command, resolver)
-    elif options.verb == "ports":
-        print(json.dumps(RootlesskitPorts(str(options.directory / "rk" / "api.sock")).published()))
-    elif options.verb == "stage":
-        print(staging.stage(options.source, options.parent))
-    return 0
+        verbs.enter(options.directory, _command(options), options.host_network)
+
+
+def _command(options: argparse.Namespace) -> list[str]:
+    words: list[str] = options.command
+    return words[1:] if words[:1] == ["--"] else words
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 KUBERNETES = Path("/etc/kubernetes")
 COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")  # a tmpfs of the node's own, with links to the host's
 PKI = KUBERNETES / "pki"
+API_PORT = 6443  # inside the node
 POD_CPUS = "USERNETES_POD_CPUS"  # environment: the CPUs of a job that has only some of its host's, as "0,1"
 
 

@@ -7,9 +7,8 @@ of each) and nobody is anonymous.
 from __future__ import annotations
 
 from usernetes_deploy.network.resolvers import upstreams
-from usernetes_deploy.node.config import KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.config import API_PORT, KUBERNETES, PKI, RUN, NodeConfig
 
-API_PORT = 6443
 ETCD_PORT = 2379
 ETCD = f"https://127.0.0.1:{ETCD_PORT}"
 

@@ -17,18 +17,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node.config import COPIED_UP, POD_CPUS, NodeConfig
-from usernetes_deploy.node.control_plane import API_PORT
+from usernetes_deploy.node.config import API_PORT, COPIED_UP, POD_CPUS, NodeConfig
 from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
 
 PR_SET_PDEATHSIG = 1
 OF_A_JOB = "of-a-job"  # marks the folder of a node that ends with its batch job
 WHOSE = "whose.json"  # of which cluster a node's folder is
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
+OUTER_MTU = 65520  # bytes: the user-space NAT's link crosses no wire
 FIND_OUTER = 30.0  # seconds for rootlesskit to have started the user-space NAT
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -38,8 +39,8 @@ def rootlesskit_argv(config: NodeConfig, program: list[str]) -> list[str]:
     argv = [
         config.binary("rootlesskit"),
         f"--state-dir={config.root / 'rk'}",
-        f"--net={config.outer}",
-        "--mtu=65520",
+        # rootlesskit's own pasta cannot publish ports while the node runs: `pasta_argv` is started beside it instead.
+        *(["--net=none"] if config.outer == "pasta" else [f"--net={config.outer}", f"--mtu={OUTER_MTU}"]),
         "--disable-host-loopback",
         "--detach-netns",
         "--pidns",
@@ -52,6 +53,49 @@ def rootlesskit_argv(config: NodeConfig, program: list[str]) -> list[str]:
     if config.control_plane:
         argv.append(f"--publish=0.0.0.0:{config.api_port}:{API_PORT}/tcp")
     return [*argv, *program]
+
+
+def pasta_argv(child: int, netns: str) -> list[str]:
+    """Connect the network namespace at `netns`, which belongs to process `child`, with the host's network by pasta.
+
+    The same addresses as slirp4netns gives. Nothing of the host's loopback is reached from inside, and pasta itself
+    publishes nothing: that is rootlesskit's, in both cases.
+    """
+    return [
+        *("pasta", "--foreground", "--quiet", "--config-net", "--ns-ifname=tap0", f"--mtu={OUTER_MTU}", "--ipv4-only"),
+        *("--address=10.0.2.100", "--netmask=24", "--gateway=10.0.2.2", "--dns-forward=10.0.2.3", "--no-map-gw"),
+        *("--tcp-ports=none", "--udp-ports=none", "--tcp-ns=none", "--udp-ns=none"),
+        *(f"--userns=/proc/{child}/ns/user", f"--netns={netns}"),
+    ]
+
+
+def launch(
+    config: NodeConfig,
+    program: list[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    start_new_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start `program` in new namespaces, with the blob on stdin and its words in node.log; it ends with this process.
+
+    `environment` is what it gets beside the clean one. Raises `OSError`.
+    """
+    blob = os.memfd_create("usernetes-node", os.MFD_CLOEXEC)
+    try:
+        os.write(blob, config.to_json())
+        os.lseek(blob, 0, os.SEEK_SET)
+        with (config.logs / "node.log").open("ab") as log:
+            return subprocess.Popen(
+                rootlesskit_argv(config, program),
+                stdin=blob,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=start_new_session,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl, and no thread runs here
+                env={**clean_environment(config), **(environment or {})},
+            )
+    finally:
+        os.close(blob)
 
 
 def prepare(config: NodeConfig) -> None:
@@ -171,37 +215,46 @@ class Keeper:
 
     def _once(self) -> int:
         remove_state(self.config.root / "rk")
-        blob = os.memfd_create("usernetes-node", os.MFD_CLOEXEC)
-        os.write(blob, self.config.to_json())
-        os.lseek(blob, 0, os.SEEK_SET)
         try:
-            with (self.config.logs / "node.log").open("ab") as log:
-                self._child = subprocess.Popen(
-                    rootlesskit_argv(self.config, self.program),
-                    stdin=blob,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl, and no thread runs here
-                    env=clean_environment(self.config),
-                )
+            self._child = launch(self.config, self.program)
         except OSError as error:
             raise UsernetesError(str(error), node=self.config.name) from error
-        finally:
-            os.close(blob)
         if self._ending.is_set():  # told so while the child was being made
             self._child.kill()
         self._record()
         self._why = ""
-        watch = threading.Thread(target=self._watch_outer, args=(self._child,), daemon=True)
+        pasta = self._start_pasta(self._child) if self.config.outer == "pasta" else None
+        watch = threading.Thread(target=self._watch_outer, args=(self._child, pasta), daemon=True)
         watch.start()
         code = self._child.wait()
+        if pasta:
+            pasta.kill()
+            pasta.wait()
         watch.join(1)  # so that no thread runs when the next child is forked
         return code
 
-    def _watch_outer(self, child: subprocess.Popen[bytes]) -> None:
+    def _start_pasta(self, child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes] | None:
+        """Connect the node as soon as rootlesskit has made its namespaces; None when it ended before."""
+        state = self.config.root / "rk"
+        while not (written := state / "child_pid").exists() or not (number := written.read_text()):
+            if child.poll() is not None:
+                return None
+            time.sleep(0.01)
+        netns = f"/proc/{number}/root{state}/netns"
+        with (self.config.logs / "node.log").open("ab") as log:
+            return subprocess.Popen(
+                pasta_argv(int(number), netns),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl, and no thread runs here
+                env=clean_environment(self.config),
+            )
+
+    def _watch_outer(self, child: subprocess.Popen[bytes], pasta: subprocess.Popen[bytes] | None) -> None:
         """rootlesskit goes on without its user-space NAT; a node whose pods are cut off is no node: start it again."""
         ends = time.monotonic() + FIND_OUTER
-        while (found := child_named(child.pid, self.config.outer)) is None:
+        while (found := pasta.pid if pasta else child_named(child.pid, self.config.outer)) is None:
             if start_time(child.pid) is None or time.monotonic() > ends:
                 return
             time.sleep(0.2)

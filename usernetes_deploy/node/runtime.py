@@ -66,7 +66,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container
   tolerate_missing_hugetlb_controller = true
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
-    stats_collect_period = "{"15s" if config.metrics else "10m"}"
+  stats_collect_period = "{"15s" if config.metrics else "10m"}"
 [plugins."io.containerd.cri.v1.runtime".cni]
   bin_dirs = [{json.dumps(str(Path(config.bundle) / "cni"))}]
   conf_dir = {json.dumps(str(cni_dir))}

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.process import Component, wait_until
 
 API_PATIENCE = 120.0
+OUTER_PATIENCE = 20.0
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 
 
@@ -62,6 +64,9 @@ class Supervisor:
         """Run a short command in the node's network namespace to its end."""
         full = ["nsenter", f"--net={self.netns}", *argv]
         return subprocess.run(full, input=stdin, capture_output=True, check=False)
+
+    def _connected(self) -> bool:
+        return bool(self.nr(["ip", "-4", "route", "show", "default"]).stdout.strip())
 
     def spawn(
         self,
@@ -133,6 +138,8 @@ class Supervisor:
         self.mark("prepared")
         if config.control_plane:
             self._start_control_plane()
+        if config.outer == "pasta":  # the keeper starts it beside us; slirp4netns was there before
+            wait_until(self._connected, OUTER_PATIENCE, "connected with the host's network by pasta (see node.log)")
         self._apply_network()
         self.mark("network")
         self.snapshotter = runtime.snapshotter(config)
@@ -224,26 +231,25 @@ class Supervisor:
 
     def _before_kubelet(self, containerd: Component) -> None:
         wait_until(containerd.ready.is_set, 60, "containerd ready")
-        # /readyz waits for roles that are written a second later; a kubelet needs none of them.
-        self._wait_for_api(f"/api/v1/nodes/{self.config.name}")
+        self._wait_for_api(serving=True)
 
     def _api(self) -> Api:
         """The API as this node's kubelet, over the host's network.
 
         Not through the mesh: a first packet to a peer that is not up yet would be tried again only after five seconds.
         """
-        pki = str(PKI)
-        return Api(
-            self.config.api_outside,
-            client_context(f"{pki}/ca.crt", f"{pki}/kubelet-client.crt", f"{pki}/kubelet-client.key"),
-            timeout=5,
-        )
+        return Api(self.config.api_outside, identity("kubelet-client"), timeout=5)
 
-    def _wait_for_api(self, path: str = "") -> None:
-        """Ask until the API is ready, or serves `path`; less and less often, for a thousand nodes ask at once."""
+    def _wait_for_api(self, *, serving: bool = False) -> None:
+        """Ask until the API is ready; less and less often, for a thousand nodes ask at once.
+
+        `serving`: until it answers for our Node. /readyz waits for roles that are written a second later, of which
+        neither a kubelet nor the cluster's administrator needs any.
+        """
         api, pause, ends = self._api(), 0.05, time.monotonic() + API_PATIENCE
+        path = f"/api/v1/nodes/{self.config.name}"
         try:
-            while not (api.serves(path) if path else api.ready()):
+            while not (api.serves(path) if serving else api.ready()):
                 if time.monotonic() > ends:
                     raise UsernetesError(f"the API at {api.server} is not ready after {API_PATIENCE:g} s")
                 time.sleep(pause)
@@ -255,8 +261,7 @@ class Supervisor:
         """Publish Services and hostPorts on the host for as long as the node lives."""
         config = self.config
         self._wait_for_api()
-        name = "admin" if config.control_plane else "kubelet-client"
-        context = client_context(f"{PKI}/ca.crt", f"{PKI}/{name}.crt", f"{PKI}/{name}.key")
+        context = identity("admin" if config.control_plane else "kubelet-client")
         changed = self._exposed_changed
         pods = Watch(
             config.api_outside, context, f"/api/v1/pods?fieldSelector=spec.nodeName={config.name}", changed.set
@@ -291,7 +296,7 @@ class Supervisor:
         with contextlib.suppress(UsernetesError):  # then the watch goes on asking
             self._wait_for_api()
         # Not as the kubelet, which may see no Node but its own.
-        context = client_context(f"{PKI}/ca.crt", f"{PKI}/kube-proxy.crt", f"{PKI}/kube-proxy.key")
+        context = identity("kube-proxy")
         changed = threading.Event()
         moved = Watch(config.api_outside, context, f"/api/v1/nodes?labelSelector={addresses.LABEL}", changed.set)
 
@@ -333,9 +338,7 @@ class Supervisor:
                 self._where = own, peers
                 self._use_network(part)
         if self.config.control_plane and peers:
-            admin = Api(
-                self.config.api_outside, client_context(f"{PKI}/ca.crt", f"{PKI}/admin.crt", f"{PKI}/admin.key")
-            )
+            admin = Api(self.config.api_outside, identity("admin"))
             path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
             admin.request("PATCH", path, {"data": dict(peers)}, "application/merge-patch+json")
             admin.close()
@@ -349,13 +352,9 @@ class Supervisor:
             self.write_status()
 
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
-        self._wait_for_api(f"/api/v1/nodes/{self.config.name}")
+        self._wait_for_api(serving=True)
         if not self._manifests.is_set():
-            admin = Api(
-                self.config.api_outside,
-                client_context(f"{PKI}/ca.crt", f"{PKI}/admin.crt", f"{PKI}/admin.key"),
-                timeout=30,
-            )
+            admin = Api(self.config.api_outside, identity("admin"), timeout=30)
             for manifest in self.config.manifests:
                 _persistently(lambda manifest=manifest: admin.apply(manifest), lambda: process.poll() is None)  # type: ignore[misc]
             admin.close()
@@ -445,6 +444,11 @@ class Supervisor:
             with contextlib.suppress(OSError):  # a full disk must not end the node
                 draft.write_text(json.dumps(document))
                 draft.replace(target)
+
+
+def identity(name: str) -> ssl.SSLContext:
+    """What this node shows the API as `name`, and whom it believes there."""
+    return client_context(f"{PKI}/ca.crt", f"{PKI}/{name}.crt", f"{PKI}/{name}.key")
 
 
 def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:

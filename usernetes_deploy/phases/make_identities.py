@@ -16,8 +16,7 @@ from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network import backend_named, native
 from usernetes_deploy.network.base import Member, Networks
 from usernetes_deploy.network.keys import make_key_pair
-from usernetes_deploy.node.config import KUBERNETES, RUN, SCHEMA, NodeConfig
-from usernetes_deploy.node.control_plane import API_PORT
+from usernetes_deploy.node.config import API_PORT, KUBERNETES, RUN, SCHEMA, NodeConfig
 from usernetes_deploy.phases.stage_bundle import staged
 from usernetes_deploy.spec import ClusterSpec
 
