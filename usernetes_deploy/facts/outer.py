@@ -18,13 +18,13 @@ done
 """
 
 SLIRP_OLDEST = (0, 4)
-PASTA_OLDEST = (2023, 12, 4)
-"""Earlier ones cannot join a namespace that rootlesskit made, which is what a node asks of it."""
+PASTA_OLDEST = (2023, 3, 9)
+"""Debian 12's, the oldest that was tried; it does not tell its version."""
 
 
 @dataclass(frozen=True)
 class Outer:
-    """Paths ("" is missing) and versions; a pasta that does not know its version (Debian 12's) has ()."""
+    """Paths ("" is missing) and versions; a tool that does not tell its version has ()."""
 
     slirp4netns: str
     slirp4netns_version: tuple[int, ...]
@@ -36,7 +36,7 @@ class Outer:
         tools = []
         if self.slirp4netns and self.slirp4netns_version >= SLIRP_OLDEST:
             tools.append("slirp4netns")
-        if self.pasta and self.pasta_version >= PASTA_OLDEST:
+        if self.pasta and (not self.pasta_version or self.pasta_version >= PASTA_OLDEST):
             tools.append("pasta")
         return tuple(tools)
 
@@ -59,10 +59,10 @@ def judge(answer: Outer, need: Need) -> list[Problem]:
     if need.outer == "auto":
         if usable:
             return []
-        return [Problem("neither slirp4netns nor a pasta of 2023-12-04 or later is here", playbook("prerequisites"))]
+        return [Problem("neither slirp4netns nor a pasta of 2023-03-09 or later is here", playbook("prerequisites"))]
     if need.outer in usable:
         return []
     instead = f"or choose the outer network {usable[0]}" if usable else ""
     there = answer.pasta if need.outer == "pasta" else answer.slirp4netns
-    what = f"{there} is too old or does not tell its version" if there else f"{need.outer} is not installed"
+    what = f"{there} is too old, or does not tell its version" if there else f"{need.outer} is not installed"
     return [Problem(what, " ".join(part for part in (playbook("prerequisites"), instead) if part))]

@@ -29,9 +29,25 @@ PR_SET_PDEATHSIG = 1
 OF_A_JOB = "of-a-job"  # marks the folder of a node that ends with its batch job
 WHOSE = "whose.json"  # of which cluster a node's folder is
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
-OUTER_MTU = 65520  # bytes: the user-space NAT's link crosses no wire
 FIND_OUTER = 30.0  # seconds for rootlesskit to have started the user-space NAT
 LIBC = ctypes.CDLL(None, use_errno=True)
+
+AS_SLIRP = "pasta-as-slirp4netns"
+PASTA = """#!/bin/sh
+# Makes pasta the user-space NAT of a node. rootlesskit has a pasta driver of its own, but with that one it does not
+# publish ports while the node runs; it does with slirp4netns, so it is called as that and becomes pasta.
+[ "$1" = --help ] && exec echo "--netns-type --disable-host-loopback"
+for word; do
+  case $word in
+    --userns-path=*) userns=${word#*=} ;;
+    /proc/*) netns=$word ;;
+  esac
+done
+echo 1 >&3
+exec pasta --foreground --quiet --ns-ifname=tap0 --mtu=65520 --ipv4-only --address=10.0.2.100 --netmask=24 \\
+  --gateway=10.0.2.2 --dns-forward=10.0.2.3 --no-map-gw --tcp-ports=none --udp-ports=none --tcp-ns=none --udp-ns=none \\
+  --userns="$userns" --netns="$netns" 3>&- >> "$XDG_RUNTIME_DIR/logs/node.log" 2>&1
+"""
 
 
 def rootlesskit_argv(config: NodeConfig, program: list[str]) -> list[str]:
@@ -39,8 +55,9 @@ def rootlesskit_argv(config: NodeConfig, program: list[str]) -> list[str]:
     argv = [
         config.binary("rootlesskit"),
         f"--state-dir={config.root / 'rk'}",
-        # rootlesskit's own pasta cannot publish ports while the node runs: `pasta_argv` is started beside it instead.
-        *(["--net=none"] if config.outer == "pasta" else [f"--net={config.outer}", f"--mtu={OUTER_MTU}"]),
+        "--net=slirp4netns",
+        *([f"--slirp4netns-binary={config.root / AS_SLIRP}"] if config.outer == "pasta" else []),
+        "--mtu=65520",
         "--disable-host-loopback",
         "--detach-netns",
         "--pidns",
@@ -53,20 +70,6 @@ def rootlesskit_argv(config: NodeConfig, program: list[str]) -> list[str]:
     if config.control_plane:
         argv.append(f"--publish=0.0.0.0:{config.api_port}:{API_PORT}/tcp")
     return [*argv, *program]
-
-
-def pasta_argv(child: int, netns: str) -> list[str]:
-    """Connect the network namespace at `netns`, which belongs to process `child`, with the host's network by pasta.
-
-    The same addresses as slirp4netns gives. Nothing of the host's loopback is reached from inside, and pasta itself
-    publishes nothing: that is rootlesskit's, in both cases.
-    """
-    return [
-        *("pasta", "--foreground", "--quiet", "--config-net", "--ns-ifname=tap0", f"--mtu={OUTER_MTU}", "--ipv4-only"),
-        *("--address=10.0.2.100", "--netmask=24", "--gateway=10.0.2.2", "--dns-forward=10.0.2.3", "--no-map-gw"),
-        *("--tcp-ports=none", "--udp-ports=none", "--tcp-ns=none", "--udp-ns=none"),
-        *(f"--userns=/proc/{child}/ns/user", f"--netns={netns}"),
-    ]
 
 
 def launch(
@@ -116,6 +119,9 @@ def prepare(config: NodeConfig) -> None:
                 raise UsernetesError(f"{folder} belongs to uid {owner}", node=config.name)
     except OSError as error:
         raise UsernetesError(error.strerror or str(error), node=config.name, tried=f"make {config.root}") from error
+    if config.outer == "pasta":
+        (config.root / AS_SLIRP).write_text(PASTA)
+        (config.root / AS_SLIRP).chmod(0o700)
     # Whose it is, for who finds it without the cluster's state directory.
     (config.root / WHOSE).write_text(json.dumps({"cluster": config.cluster, "bundle": config.bundle}))
 
@@ -223,38 +229,17 @@ class Keeper:
             self._child.kill()
         self._record()
         self._why = ""
-        pasta = self._start_pasta(self._child) if self.config.outer == "pasta" else None
-        watch = threading.Thread(target=self._watch_outer, args=(self._child, pasta), daemon=True)
+        watch = threading.Thread(target=self._watch_outer, args=(self._child,), daemon=True)
         watch.start()
         code = self._child.wait()
-        if pasta:
-            pasta.kill()
-            pasta.wait()
         watch.join(1)  # so that no thread runs when the next child is forked
         return code
 
-    def _start_pasta(self, child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes] | None:
-        """Connect the node as soon as rootlesskit has made its namespaces; None when it ended before."""
-        state = self.config.root / "rk"
-        while not (written := state / "child_pid").exists() or not (number := written.read_text()):
-            if child.poll() is not None:
-                return None
-            time.sleep(0.01)
-        netns = f"/proc/{number}/root{state}/netns"
-        with (self.config.logs / "node.log").open("ab") as log:
-            return subprocess.Popen(
-                pasta_argv(int(number), netns),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl, and no thread runs here
-                env=clean_environment(self.config),
-            )
-
-    def _watch_outer(self, child: subprocess.Popen[bytes], pasta: subprocess.Popen[bytes] | None) -> None:
+    def _watch_outer(self, child: subprocess.Popen[bytes]) -> None:
         """rootlesskit goes on without its user-space NAT; a node whose pods are cut off is no node: start it again."""
         ends = time.monotonic() + FIND_OUTER
-        while (found := pasta.pid if pasta else child_named(child.pid, self.config.outer)) is None:
+        programs = ("pasta", "passt") if self.config.outer == "pasta" else ("slirp4netns",)  # pasta may be passt.avx2
+        while (found := child_named(child.pid, *programs)) is None:
             if start_time(child.pid) is None or time.monotonic() > ends:
                 return
             time.sleep(0.2)
@@ -299,14 +284,14 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def child_named(parent: int, name: str) -> int | None:
-    """The child of `parent` whose program's name begins with `name` (pasta is also pasta.avx2); None without one."""
+def child_named(parent: int, *names: str) -> int | None:
+    """The child of `parent` whose program's name begins with one of `names`; None without one."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
                 program, _, fields = stat.partition("(")[2].rpartition(")")
-                if program.startswith(name) and fields.split()[1] == str(parent) and fields.split()[0] != "Z":
+                if program.startswith(names) and fields.split()[1] == str(parent) and fields.split()[0] != "Z":
                     return int(entry.name)
     return None
 

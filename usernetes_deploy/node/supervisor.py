@@ -34,7 +34,6 @@ from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.process import Component, wait_until
 
 API_PATIENCE = 120.0
-OUTER_PATIENCE = 20.0
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 
 
@@ -64,9 +63,6 @@ class Supervisor:
         """Run a short command in the node's network namespace to its end."""
         full = ["nsenter", f"--net={self.netns}", *argv]
         return subprocess.run(full, input=stdin, capture_output=True, check=False)
-
-    def _connected(self) -> bool:
-        return bool(self.nr(["ip", "-4", "route", "show", "default"]).stdout.strip())
 
     def spawn(
         self,
@@ -138,8 +134,6 @@ class Supervisor:
         self.mark("prepared")
         if config.control_plane:
             self._start_control_plane()
-        if config.outer == "pasta":  # the keeper starts it beside us; slirp4netns was there before
-            wait_until(self._connected, OUTER_PATIENCE, "connected with the host's network by pasta (see node.log)")
         self._apply_network()
         self.mark("network")
         self.snapshotter = runtime.snapshotter(config)
