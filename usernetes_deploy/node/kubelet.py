@@ -11,6 +11,8 @@ from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, POD
 
 ROOT = Path("/var/lib/kubelet")
 
+TIMER_SLACK = 0.005  # seconds; its volume manager looks for work every 100 ms
+
 
 def configuration(config: NodeConfig) -> dict[str, Any]:
     """KubeletConfiguration (JSON is YAML).

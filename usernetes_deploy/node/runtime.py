@@ -14,6 +14,7 @@ HELPERS = RUN / "bin"
 # One Go helper under four names: by its name it wraps the shim or runc, for pods of the mesh or of the host's network.
 SHIM, SHIM_NATIVE = "containerd-shim-usernetes-v2", "containerd-shim-usernetes-native-v2"
 RUNC, RUNC_NATIVE = "usernetes-runc", "usernetes-runc-native"
+TIMER_SLACK = 0.001  # seconds; halves the wake-ups of containerd at rest. What it starts has the usual one again.
 BASE_IMAGES = ("pause", "busybox")
 
 

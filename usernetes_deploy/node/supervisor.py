@@ -74,6 +74,7 @@ class Supervisor:
         stdin: Callable[[], bytes] = lambda: b"",
         prepare: Callable[[], None] | None = None,
         started: Callable[[subprocess.Popen[bytes]], None] | None = None,
+        timer_slack: float = 0.0,
     ) -> Component:
         """Start a component and keep it running; returns at once."""
         component = Component(
@@ -85,6 +86,7 @@ class Supervisor:
             prepare=prepare,
             started=started,
             changed=self.write_status,
+            timer_slack=timer_slack,
         )
         self.components[name] = component
         component.start()
@@ -145,6 +147,7 @@ class Supervisor:
             env=runtime.environment(config),
             prepare=lambda: Path(CONTAINERD_SOCKET).unlink(missing_ok=True),
             started=self.containerd_started,
+            timer_slack=runtime.TIMER_SLACK,
         )
         proxy.write_config(config)
         kubelet.write_config(config)
@@ -153,6 +156,7 @@ class Supervisor:
             kubelet.argv(config),
             env={**kubelet.environment(), "PATH": f"{runtime.HELPERS}:{os.environ['PATH']}"},
             prepare=lambda: self._before_kubelet(containerd),
+            timer_slack=kubelet.TIMER_SLACK,
         )
         if config.devices:
             self.problems += devices.problems(config.devices)

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -50,10 +51,19 @@ func become(variable, program string, args []string) error {
 	if err != nil {
 		return err
 	}
+	usualTimers()
 	if err := syscall.Exec(path, append([]string{path}, args...), os.Environ()); err != nil {
 		return fmt.Errorf("exec %s: %w", path, err)
 	}
 	return nil
+}
+
+// usualTimers undoes the timer slack that containerd runs with: what becomes of this process are users' containers,
+// whose sleeps shall end as they do on the host. The caller execs next, so this thread stays.
+func usualTimers() {
+	const usual = 50_000 // ns, the kernel's own default
+	runtime.LockOSThread()
+	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_TIMERSLACK, usual, 0) // an error leaves it as it was
 }
 
 func find(variable, program string) (string, error) {
