@@ -78,6 +78,21 @@ def test_every_system_thread_is_held_and_no_pods_process_is(pinned: Cluster) -> 
     assert inside != str(cpus[0])
 
 
+def test_system_processes_wake_late_and_no_pods_process_does(pinned: Cluster) -> None:
+    def slack(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/timerslack_ns").read_text())
+
+    folder = str(pinned.node_folder())
+    (kubelet,), (containerd,) = pinned.pids("/bin/kubelet "), pinned.pids("/bin/containerd --config")
+    assert (slack(kubelet), slack(containerd)) == (5_000_000, 1_000_000)
+    pods = [pid for pid, text in pinned.account.processes().items() if text == "sleep 4321"]
+    shims = [pid for pid, text in pinned.account.processes().items() if "containerd-shim" in text and folder in text]
+    assert len(pods) == 2
+    assert {slack(pid) for pid in (*pods, *shims)} == {50_000}
+    read = ("cat", "/proc/self/timerslack_ns")
+    assert [pinned.kubectl("exec", name, "--", *read).strip() for name in ("meshed", "native")] == ["50000"] * 2
+
+
 def test_a_job_with_some_of_its_hosts_cpus_holds_pods_to_them(account: Account) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:

@@ -11,6 +11,8 @@ from usernetes_deploy.node.config import API_PORT, KUBERNETES, PKI, RUN, NodeCon
 
 ETCD_PORT = 2379
 ETCD = f"https://127.0.0.1:{ETCD_PORT}"
+TIMER_SLACK = 0.001  # seconds; etcd and the API wait for packets more than for timers
+CONTROLLERS_SLACK = 0.005
 
 
 def etcd(config: NodeConfig) -> list[str]:

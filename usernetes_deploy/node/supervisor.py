@@ -176,16 +176,27 @@ class Supervisor:
         env = control_plane.environment()
         (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
         # An API server that finds no etcd asks again only after a second; etcd itself listens after a fraction of that.
-        etcd = self.spawn("etcd", control_plane.etcd(config), env=env, started=self._etcd_started)
+        etcd = self.spawn(
+            "etcd",
+            control_plane.etcd(config),
+            env=env,
+            started=self._etcd_started,
+            timer_slack=control_plane.TIMER_SLACK,
+        )
         self.spawn(
             "kube-apiserver",
             control_plane.apiserver(config),
             env=env,
             prepare=lambda: wait_until(etcd.ready.is_set, 60, "etcd listening"),
             started=self._api_started,
+            timer_slack=control_plane.TIMER_SLACK,
         )
         self.spawn(
-            "kube-controller-manager", control_plane.controller_manager(config), env=env, prepare=self._wait_for_api
+            "kube-controller-manager",
+            control_plane.controller_manager(config),
+            env=env,
+            prepare=self._wait_for_api,
+            timer_slack=control_plane.CONTROLLERS_SLACK,
         )
         self.spawn("kube-scheduler", control_plane.scheduler(config), env=env, prepare=self._wait_for_api)
         (RUN / "Corefile").write_text(control_plane.corefile(config))

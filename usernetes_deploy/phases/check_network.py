@@ -27,6 +27,8 @@ while :; do
   usleep 100000
 done
 """
+# Waits, for a kubelet that was told no asks again only a second later.
+IS_READY = "until test -e /tmp/ready; do usleep 20000; done"
 
 
 class CheckNetwork:
@@ -125,7 +127,11 @@ def daemon_set(members: int, domain: str, image: str) -> dict[str, Any]:
             {"name": "DOMAIN", "value": domain},
             {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         ],
-        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
+        "readinessProbe": {
+            "exec": {"command": ["/bin/sh", "-c", IS_READY]},
+            "periodSeconds": 1,
+            "timeoutSeconds": 20,
+        },
     }
     return {
         "apiVersion": "apps/v1",
