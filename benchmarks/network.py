@@ -7,9 +7,11 @@
 
 Run it as the user whose clusters they are. It brings up two clusters, one after the other (mesh, then flannel), on at
 least three hosts: the first carries the control plane, the next two are measured. Each repeat measures every place
-once, so that a slow minute of the machine hits all of them; ratios are medians over the repeats of each to bare metal
-in the same repeat and cluster. Throughput is iperf3's at the receiver, latency the median round trip of one byte, a
-connection is made, asked once and closed, and CPU is the time that the whole client host was busy, in seconds a GB.
+once, in another order, so that a slow minute of the machine hits all of them; ratios are medians over the repeats of
+each to bare metal in the same repeat and cluster, with a bootstrap interval (95 %, `netbench.stats`). With
+``--backends mesh --places bare,native`` there is time for many repeats. Throughput is iperf3's at the receiver, latency
+the median round trip of one byte, a connection is made, asked once and closed, and CPU is the time that the whole
+client host was busy, in seconds a GB.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -26,6 +29,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from netbench.stats import ratio_intervals
 from usernetes_deploy.commands.common import node_program, roots
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.nodes import members_of
@@ -99,13 +105,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--services", type=int, default=200, help="how many Services kube-proxy is asked to carry")
     parser.add_argument("--backends", default="mesh,flannel")
+    parser.add_argument("--places", default="bare,native,mesh,service,flannel", help="which of them")
     options = parser.parse_args()
     if not shutil.which("iperf3"):
         sys.exit("iperf3 is not installed on this host")
     results: dict[str, Any] = {}
     for backend in options.backends.split(","):
         results[backend] = measure_cluster(backend, options)
-    print(json.dumps({"schema": 1, "results": results, "ratios": ratios(results)}, indent=1))
+    print(json.dumps({"schema": 2, "results": results, "ratios": ratios(results)}, indent=1))
     show(results)
 
 
@@ -142,9 +149,12 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
         if backend == "mesh":
             address = kubectl(state, "get", "service", "mesh-server", "-o", "jsonpath={.spec.clusterIP}")
             places["service"] = (pod("mesh-client"), pod("mesh-server"), "", address)
+        places = {place: found for place, found in places.items() if place in options.places.split(",")}
         samples: dict[str, list[dict[str, float]]] = {place: [] for place in places}
+        order = random.Random(1)  # noqa: S311  to be the same each time
         for number in range(options.repeats):
-            for place, (at_client, at_server, _, address) in places.items():
+            for place in order.sample(list(places), len(places)):
+                at_client, at_server, _, address = places[place]
                 print(f"{backend}: {place} {number + 1}/{options.repeats}", file=sys.stderr, flush=True)
                 found = streams(at_client, at_server, address, options.seconds)
                 found |= talk("latency", at_client, at_server, address)
@@ -152,7 +162,8 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
         # At the end: each connection leaves slirp4netns a UDP session to search through for minutes, which would be
         # held against flannel in all that is measured after it.
         for number in range(options.repeats):
-            for place, (at_client, at_server, _, address) in places.items():
+            for place in order.sample(list(places), len(places)):
+                at_client, at_server, _, address = places[place]
                 samples[place][number] |= talk("connections", at_client, at_server, address)
         medians = {place: median_of(values) for place, values in samples.items()}
         proxy = many_services(state, bare(client), options) if backend == "mesh" else {}
@@ -256,22 +267,30 @@ def median_of(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
 
 
-def ratios(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Medians of the ratios to bare metal in the same repeat; Services to pods alike, mesh to flannel's medians."""
-    found: dict[str, dict[str, float]] = {}
+def ratios(results: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """To bare metal in the same repeat, Services to pods alike, mesh to flannel: each the ratio and its interval."""
+    found = {}
     for result in results.values():
         samples = result["samples"]
-        pairs = [(place, "bare") for place in samples if place != "bare"]
-        pairs += [("service", "mesh")] if "service" in samples else []
+        pairs = [(place, "bare") for place in samples if place != "bare"] if "bare" in samples else []
+        pairs += [("service", "mesh")] if {"service", "mesh"} <= samples.keys() else []
         for one, other in pairs:
-            repeats = list(zip(samples[one], samples[other], strict=True))
-            found[f"{one} / {other}"] = {
-                name: round(statistics.median(a[name] / b[name] for a, b in repeats), 4) for name in repeats[0][0]
-            }
-    if len(medians := {backend: results[backend]["medians"].get(backend) for backend in results}) == 2:
-        found["mesh / flannel"] = {
-            name: round(value / medians["flannel"][name], 4) for name, value in medians["mesh"].items()
-        }
+            found[f"{one} / {other}"] = compare(samples[one], samples[other], paired=True)
+    pods = {backend: result["samples"].get(backend) for backend, result in results.items()}
+    if pods.get("mesh") and pods.get("flannel"):  # two clusters, one after the other
+        found["mesh / flannel"] = compare(pods["mesh"], pods["flannel"], paired=False)
+    return found
+
+
+def compare(
+    one: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]], *, paired: bool
+) -> dict[str, list[float]]:
+    """Figure -> [ratio, low, high] of one to the other."""
+    found = {}
+    for name in one[0]:
+        columns = [np.array([[sample[name]] for sample in samples]) for samples in (other, one)]
+        [interval] = ratio_intervals(*columns, paired=paired, seed=1)
+        found[name] = [round(value, 4) for value in (interval.ratio, interval.low, interval.high)]
     return found
 
 
@@ -287,7 +306,8 @@ def show(results: Mapping[str, Any]) -> None:
         if result["kubeProxy"]:
             print(f"kube-proxy: {result['kubeProxy']}", file=sys.stderr)
     for pair, values in ratios(results).items():
-        print(f"{pair}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()), file=sys.stderr)
+        cells = [f"{name} {ratio:.3g} [{low:.3g}, {high:.3g}]" for name, (ratio, low, high) in values.items()]
+        print(f"{pair}: " + ", ".join(cells), file=sys.stderr)
 
 
 def pod_manifest(name: str, node: str, image: str, *, native: bool) -> dict[str, Any]:

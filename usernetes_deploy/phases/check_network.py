@@ -45,6 +45,7 @@ class CheckNetwork:
         members = len(up.existing) + len(up.nodes) - len(up.missing)
         api = up.api()
         try:
+            wait_until_ready(api, up.deadline)
             patiently(lambda: begin(api, up), PATIENCE)
             self._wait(api, members, up.deadline)
         finally:
@@ -65,6 +66,15 @@ class CheckNetwork:
             if time.monotonic() > ends:
                 raise TimedOut(f"after {seconds:g} s the network is not proven:\n" + "\n".join(map(describe, pods)))
             time.sleep(0.1)
+
+
+def wait_until_ready(api: Api, seconds: float) -> None:
+    """Nodes may be Ready before the server has written its first objects; raises `TimedOut`."""
+    ends = time.monotonic() + seconds
+    while not api.ready():
+        if time.monotonic() > ends:
+            raise TimedOut(f"after {seconds:g} s the API at {api.server} is not ready")
+        time.sleep(0.05)
 
 
 def begin(api: Api, up: BringUp) -> None:

@@ -36,16 +36,17 @@ class WaitReady:
         api = up.api()
         try:
             while True:
+                answers = api.ready()
                 try:
-                    answers = api.ready()
                     if answers and up.wait and not begun:
                         begin(api, up)  # its pods start as soon as their node is Ready
                         begun = True
-                    ready = ready_nodes(api.get, wanted) if answers else set()
+                    ready = ready_nodes(api.get, wanted)
                 except UsernetesError as error:
                     if not is_momentary(error):
                         raise
-                if ready >= wanted:
+                # Nodes may be Ready while the server still writes its first roles; the next phase waits for those.
+                if ready >= wanted and (answers or up.wait):
                     break
                 waited = time.monotonic() - began
                 if waited > up.deadline:

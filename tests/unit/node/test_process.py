@@ -145,7 +145,8 @@ def test_stop_gives_a_grace_and_then_kills(make: Callable[..., Component], tmp_p
 
 def test_every_change_of_state_is_announced(make: Callable[..., Component]) -> None:
     seen: list[str] = []
-    component = make("pass", changed=lambda: seen.append(component.state if seen else "first"))
+    made: list[Component] = []  # empty while its thread is already running
+    made.append(make("pass", changed=lambda: seen.extend(component.state for component in made)))
     until(lambda: "backing off" in seen)
 
 
