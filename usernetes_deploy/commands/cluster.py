@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from usernetes_deploy.commands.common import (
 )
 from usernetes_deploy.commands.flags import SPEC_HELP, SpecFlags, number, with_spec_flags
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError
+from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.base import Launcher
 from usernetes_deploy.launchers import launcher_for, ssh_launcher, ssh_targets
@@ -254,18 +255,36 @@ def problems_of(error: BaseException | None) -> list[dict[str, str]]:
 
 @task(name="list", help={"json": "as JSON"})
 def list_clusters(_: Context, json: bool = False) -> None:
-    """List this user's clusters.
+    """List this user's clusters; exit code 1 when the record of one cannot be read.
 
     Examples:
 
       usernetes list
       usernetes list --json
     """
-    found = [state.read() for state in flux.with_jobs(roots())]
+    found: list[dict[str, Any]] = []
+    unread: list[str] = []
+    for state in flux.with_jobs(roots()):
+        try:
+            found.append(state.read())
+        except UsageError:  # it was taken down at this moment
+            continue
+        except UsernetesError as error:
+            unread.append(f"\n  {state.name}: {error.headline()}")
     if json:
         names = ("name", "phase", "created", "server")
         show([{**{key: item[key] for key in names}, "nodes": len(item["nodes"])} for item in found])
-        return
+    elif found or not unread:
+        print(listing(found))
+    if unread:
+        how_many = f"{len(unread)} of {len(found) + len(unread)} clusters"
+        raise UsernetesError(f"the record of {how_many} cannot be read:{''.join(unread)}")
+
+
+def listing(found: Sequence[Mapping[str, Any]]) -> str:
+    """The clusters of these records, for people."""
+    if not found:
+        return "no clusters"
     rows = [["NAME", "PHASE", "NODES", "LAUNCHER", "CREATED", "SERVER"]]
     rows += [
         [
@@ -278,7 +297,7 @@ def list_clusters(_: Context, json: bool = False) -> None:
         ]
         for item in found
     ]
-    print(table(rows) if found else "no clusters")
+    return table(rows)
 
 
 @task(name="spec")

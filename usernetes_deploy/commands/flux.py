@@ -260,12 +260,12 @@ def with_jobs(root: Path) -> list[ClusterState]:
     if available():
         try:
             flux_jobs.forget_ended(root)
-            known = {state.read()["launcher"].get("job") for state in clusters(root)}
+            known = {state.launcher().get("job") for state in clusters(root)}
             for found in flux_jobs.clusters():
                 if found.job.f58 not in known and found.state == "ready":
                     flux_jobs.adopt_found(root, found)
         except UsernetesError as error:
-            if any(state.read()["launcher"].get("launcher") == "flux" for state in clusters(root)):
+            if any(state.launcher().get("launcher") == "flux" for state in clusters(root)):
                 report().line(f"warning: clusters in Flux jobs may be missing: {error}")
     return clusters(root)
 
