@@ -191,6 +191,7 @@ def logs(directory: Path, components: list[str], lines: int, follow: bool) -> No
     keeper = _living_keeper(directory)
     if follow and keeper:
         argv[1:1] = ["--follow=name", "--retry", f"--pid={keeper}"]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # a line for each log that goes with the node
     sys.stdout.flush()
     os.execvp("tail", argv)
 
