@@ -93,7 +93,7 @@ def test_all_bad_hosts_of_an_inventory_are_named_each_with_its_reason(tmp_path: 
         "ansible_host={{ip}}": "is a template",
         "ansible_port=ssh": "ansible_port is 'ssh'",
         "ansible_host=-oProxyCommand=x": "is no host",
-        "ansible_ssh_common_args=\"'\"": "ansible_ssh_common_args",
+        'ansible_ssh_common_args="\'"': "ansible_ssh_common_args",
     }
     lines = ["[a]", "good", *(f"n{number} {words}" for number, words in enumerate(wrong)), "fine"]
     with pytest.raises(SpecError) as caught:
