@@ -100,6 +100,13 @@ class ClusterState:
             raise UsernetesError(f"written by another version (schema {document.get('schema')})", tried=f"read {path}")
         return dict(document)
 
+    def launcher(self) -> dict[str, Any]:
+        """How the nodes were started, for who looks through all clusters; {} when that cannot be read."""
+        try:
+            return dict(self.read()["launcher"])
+        except UsernetesError:
+            return {}
+
     def write(self, document: Mapping[str, Any]) -> None:
         """Replace cluster.json, whole or not at all."""
         self._put("cluster.json", json.dumps({"schema": SCHEMA, **document}, indent=1))

@@ -42,7 +42,7 @@ class Machine(Supervisor):
         filesystem.write_files(config)
         self.nr(["ip", "link", "set", "lo", "up"])
         self.nr(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])  # a prerequisite that kubeadm checks
-        self.backend.apply(config.network, self.context)
+        self.network.begin()
         self.mark("network")
         self.snapshotter = runtime.snapshotter(config)
         path = runtime.write_config(config, config.root / "cni", self.snapshotter)

@@ -13,13 +13,14 @@ CODE = """
 import dataclasses, json, sys
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.flux_instance import *
+from usernetes_deploy.launch.flux_questions import *
 instance = Instance()
 job = int(sys.argv[1])
 def error(call):
     try: call()
     except UsernetesError as error: return type(error).__name__
     return None
-for ask in (ByCommand(instance), ByPython()):
+for ask in (ByCommand(instance.command), ByPython()):
     print(json.dumps([
         ask.resources(), ask.resources("free"), ask.offline(),
         [dataclasses.asdict(parse_job(entry)) for entry in ask.jobs([job])],

@@ -13,6 +13,7 @@ import pytest
 
 from usernetes_deploy import cli
 from usernetes_deploy.commands import COLLECTION, cluster
+from usernetes_deploy.commands.flags import SpecFlags
 from usernetes_deploy.errors import HostNotFit, NodeFailures, TimedOut
 
 
@@ -127,7 +128,7 @@ def test_the_short_form_of_help_is_no_flag(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_hosts_may_be_set_as_a_list() -> None:
-    assert cluster.spec_from(None, None, {"hosts": None}, ["hosts=[a, b]"]).hosts == ("a", "b")
+    assert cluster.spec_from(SpecFlags(set=["hosts=[a, b]"])).hosts == ("a", "b")
 
 
 def test_a_missing_bundle_says_how_to_make_one(capsys: pytest.CaptureFixture[str], home: Path) -> None:
@@ -216,6 +217,8 @@ def test_down_of_what_is_not_there_is_fine(capsys: pytest.CaptureFixture[str]) -
         (["kubectl", "-c", "a", "--", "--help"], ["kubectl", "-c", "a"], ["--help"]),
         (["kubectl", "-n", "x", "get", "pods"], ["kubectl"], ["-n", "x", "get", "pods"]),
         (["kubectl", "exec", "p", "--", "ls", "-l"], ["kubectl"], ["exec", "p", "--", "ls", "-l"]),
+        (["run", "-n", "node1", "--socks", "--", "ls", "-n"], ["run", "-n", "node1", "--socks"], ["ls", "-n"]),
+        (["job", "-g", "5", "--quiet", "./work", "-f"], ["job", "-g", "5", "--quiet"], ["./work", "-f"]),
         (["bundle", "build"], ["bundle.build"], []),
         (["images", "load", "kubectl"], ["images.load", "kubectl"], []),
         (["status", "--json"], ["status", "--json"], []),
@@ -241,7 +244,8 @@ def test_a_completion_script_is_printed_for_each_shell(shell: str, capsys: pytes
 def test_the_spec_that_is_printed_is_taken_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert usernetes("spec") == 0
     (home / "c.yaml").write_text(capsys.readouterr().out)
-    loaded = cluster.spec_from(str(home / "c.yaml"), "demo", {"nodes": 3}, ["network.mtu=1400", "metrics=true"])
+    flags = SpecFlags(str(home / "c.yaml"), "demo", nodes="3", set=["network.mtu=1400", "metrics=true"])
+    loaded = cluster.spec_from(flags)
     assert (loaded.name, loaded.nodes, loaded.network.mtu, loaded.metrics) == ("demo", 3, 1400, True)
 
 

@@ -16,6 +16,7 @@ from usernetes_deploy.commands import (
     network,
     prepare,
 )
+from usernetes_deploy.commands.flags import flags_of
 
 COLLECTION = Collection()
 for module in (cluster, growth, access, network, demo, flux, init, prepare):
@@ -24,10 +25,5 @@ for module in (cluster, growth, access, network, demo, flux, init, prepare):
 COLLECTION.add_collection(Collection("images", *images.TASKS))
 COLLECTION.add_collection(bundle.collection)
 
-CLUSTER_FLAGS = (frozenset[str](), frozenset({"--cluster", "-c"}))
 # Verbs whose words belong to another program: (flags of ours, flags of ours that take a value).
-PASS_THROUGH = {
-    "kubectl": CLUSTER_FLAGS,
-    "run": (frozenset({"--socks", "-s"}), frozenset({"--cluster", "-c", "--node", "--namespace"})),
-    **flux.PASS_THROUGH,
-}
+PASS_THROUGH = {verb.name: flags_of(verb) for verb in (access.kubectl, network.run, flux.job)}

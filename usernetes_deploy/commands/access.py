@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from usernetes_deploy import status as statuses
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show
+from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, report, show
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.nodes import members_of
@@ -90,7 +90,7 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
         "node": "which node (default: the first)",
         "component": "which component, as kubelet; may be given again (default: all)",
         "lines": "how many lines of each log",
-        "follow": "go on with what comes",
+        "follow": "go on with what comes, until the node ends",
     },
 )
 def logs(
@@ -118,10 +118,16 @@ def logs(
     member = members[name]
     argv = [*launcher.node_program(member.host), "logs", member.directory, f"--lines={lines}"]
     argv += [f"--component={item}" for item in component or []]
-    if follow:
-        launcher.stream(member.host, [*argv, "--follow"])
-    else:
-        print(launcher.run(member.host, argv, timeout=60).check(name).stdout, end="")
+    try:
+        if not follow:
+            print(launcher.run(member.host, argv, timeout=60).check(name).stdout, end="")
+            return
+        code = launcher.stream(member.host, [*argv, "--follow"])
+    finally:
+        launcher.close()
+    if code:
+        raise Exit(code=code if code > 0 else 128 - code)
+    report().line(f"{name} has ended")
 
 
 TASKS = (status, kubeconfig, kubectl, logs)

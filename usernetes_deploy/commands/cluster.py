@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,50 +27,38 @@ from usernetes_deploy.commands.common import (
     roots,
     show,
 )
+from usernetes_deploy.commands.flags import SPEC_HELP, SpecFlags, number, with_spec_flags
 from usernetes_deploy.context import BringUp
-from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError
+from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
+from usernetes_deploy.launch.base import Launcher
 from usernetes_deploy.launchers import launcher_for, ssh_launcher, ssh_targets
 from usernetes_deploy.phase import run
 from usernetes_deploy.phases.check_nodes import judge
 from usernetes_deploy.state import ClusterState, clusters
 from usernetes_deploy.text import table
 
-SPEC_HELP = {
-    "file": "spec file (YAML); flags go before it",
-    "cluster": "name of the new cluster (default: default)",
-    "nodes": "how many nodes",
-    "launcher": "local, flux or ssh",
-    "hosts": "hosts to reach by SSH: a list as node[01-16], a file, or an Ansible inventory (implies --launcher ssh)",
-    "limit": "which hosts of an Ansible inventory, as workers:!node07",
-    "accept-new": "trust SSH host keys that were never seen before (a changed one is always refused)",
-    "interface": "host interface, by name or by a CIDR it has an address in",
-    "bundle": "digest or folder of the bundle",
-    "set": "any other field of the spec, as network.mtu=1400; may be given again",
-}
 
-
-def spec_from(file: str | None, cluster: str | None, flags: dict[str, Any], assignments: list[str]) -> spec.ClusterSpec:
-    """The spec of a file (or none) with flags laid over it."""
-    document = spec.read(Path(file)) if file else {}
-    values = dict(flags)
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
-        values[path] = spec.parse_value(text)
-    limit = values.pop("limit", None) or ""
+def spec_from(flags: SpecFlags, **further: Any) -> spec.ClusterSpec:
+    """The spec of a file (or none) with flags laid over it; `further` are fields that other flags say."""
+    document = spec.read(Path(flags.file)) if flags.file else {}
+    values = {**further, **flags.fields()}
     if values.get("hosts") is not None:
         hosts = values["hosts"]
         values["hosts"] = ([hosts] if hosts else []) if isinstance(hosts, str) else hosts
         values["launcher"] = values.get("launcher") or "ssh"
-    document = spec.merge(document, {"name": cluster, **values})
+    document = spec.merge(document, values)
     sources = document.get("hosts")
     well_formed = isinstance(sources, list) and sources and all(isinstance(source, str) for source in sources)
     if document.get("launcher") == "ssh" and "nodes" not in document and well_formed:  # else `load` says what is wrong
-        document["nodes"] = len(ssh_targets(tuple(sources or ()), limit))
-    source = file or "the command line"
+        document["nodes"] = len(ssh_targets(tuple(sources or ()), flags.limit or ""))
+    source = flags.file or "the command line"
     return on_this_host(spec.load(document, source), source)
+
+
+def launcher_of(wanted: spec.ClusterSpec, flags: SpecFlags) -> Launcher:
+    """The launcher that a spec asks for, with what only flags say of it."""
+    return launcher_for(wanted, node_program(), limit=flags.limit or "", accept_new=flags.accept_new)
 
 
 def on_this_host(wanted: spec.ClusterSpec, source: str) -> spec.ClusterSpec:
@@ -98,20 +87,12 @@ def on_this_host(wanted: spec.ClusterSpec, source: str) -> spec.ClusterSpec:
         "quiet": "no progress, only the result",
     },
 )
+@with_spec_flags
 def up(
     _: Context,
-    file: str | None = None,
-    cluster: str | None = None,
-    nodes: int | None = None,
+    flags: SpecFlags,
     min_nodes: int | None = None,
-    launcher: str | None = None,
-    hosts: str | None = None,
-    limit: str | None = None,
-    accept_new: bool = False,
-    interface: str | None = None,
     durability: str | None = None,
-    bundle: str | None = None,
-    set: list[str] | None = None,  # noqa: A002  the flag's name
     wait: bool = True,
     time: str | None = None,
     queue: str | None = None,
@@ -127,25 +108,15 @@ def up(
       usernetes up --file cluster.yaml --set network.mtu=1400
       usernetes up --launcher flux --nodes 4 --time 2h
     """
-    flags = {
-        "hosts": hosts,
-        "limit": limit,
-        "nodes": number("nodes", nodes),
-        "minNodes": number("min-nodes", min_nodes),
-        "launcher": launcher,
-        "network.interface": interface,
-        "durability": durability,
-        "bundle": bundle,
-    }
-    wanted = spec_from(file, cluster, flags, set or [])
+    wanted = spec_from(flags, minNodes=number("min-nodes", min_nodes), durability=durability)
     if wanted.launcher == "flux" and flux.outside_a_job():
-        print(flux.submit(wanted, cluster, time, queue, wait=wait, quiet=quiet))
+        print(flux.submit(wanted, flags.cluster, time, queue, wait=wait, quiet=quiet))
         return
     if time or queue:
         raise UsageError("--time and --queue are for --launcher flux outside a Flux job")
     context = BringUp(
         spec=wanted,
-        launcher=launcher_for(wanted, node_program(), limit=limit or "", accept_new=accept_new),
+        launcher=launcher_of(wanted, flags),
         state=ClusterState(roots(), wanted.name),
         found_bundle=located(wanted.bundle),
         report=report(quiet=quiet),
@@ -163,7 +134,7 @@ def up(
         "cluster": CLUSTER_HELP,
         "hosts": "where it was brought up by SSH, when it was done from another machine than this one",
         "node-directory": "the spec's storage.nodeDirectory, with --hosts",
-        "accept-new": SPEC_HELP["accept-new"],
+        "accept-new": SPEC_HELP["accept_new"],
         "keep-logs": "a folder to fetch the nodes' logs into first",
         "quiet": "no progress",
     },
@@ -213,20 +184,8 @@ def down(
 
 
 @task(klass=Verb, iterable=["set"], help={**SPEC_HELP, "json": "as JSON"})
-def check(
-    _: Context,
-    file: str | None = None,
-    cluster: str | None = None,
-    nodes: int | None = None,
-    launcher: str | None = None,
-    hosts: str | None = None,
-    limit: str | None = None,
-    accept_new: bool = False,
-    interface: str | None = None,
-    bundle: str | None = None,  # noqa: ARG001  the flags are those of `up`
-    set: list[str] | None = None,  # noqa: A002
-    json: bool = False,
-) -> None:
+@with_spec_flags
+def check(_: Context, flags: SpecFlags, json: bool = False) -> None:
     """Ask every host all preflight questions and change nothing; exit code 3 when a host is not fit.
 
     Examples:
@@ -234,17 +193,10 @@ def check(
       usernetes check
       usernetes check --file cluster.yaml --json
     """
-    flags = {
-        "nodes": number("nodes", nodes),
-        "launcher": launcher,
-        "hosts": hosts,
-        "limit": limit,
-        "network.interface": interface,
-    }
-    wanted = spec_from(file, cluster, flags, set or [])
+    wanted = spec_from(flags)
     context = BringUp(
         spec=wanted,
-        launcher=launcher_for(wanted, node_program(), limit=limit or "", accept_new=accept_new),
+        launcher=launcher_of(wanted, flags),
         state=ClusterState(roots(), wanted.name),
         found_bundle=None,
         report=report(quiet=json),
@@ -303,18 +255,36 @@ def problems_of(error: BaseException | None) -> list[dict[str, str]]:
 
 @task(name="list", help={"json": "as JSON"})
 def list_clusters(_: Context, json: bool = False) -> None:
-    """List this user's clusters.
+    """List this user's clusters; exit code 1 when the record of one cannot be read.
 
     Examples:
 
       usernetes list
       usernetes list --json
     """
-    found = [state.read() for state in flux.with_jobs(roots())]
+    found: list[dict[str, Any]] = []
+    unread: list[str] = []
+    for state in flux.with_jobs(roots()):
+        try:
+            found.append(state.read())
+        except UsageError:  # it was taken down at this moment
+            continue
+        except UsernetesError as error:
+            unread.append(f"\n  {state.name}: {error.headline()}")
     if json:
         names = ("name", "phase", "created", "server")
         show([{**{key: item[key] for key in names}, "nodes": len(item["nodes"])} for item in found])
-        return
+    elif found or not unread:
+        print(listing(found))
+    if unread:
+        how_many = f"{len(unread)} of {len(found) + len(unread)} clusters"
+        raise UsernetesError(f"the record of {how_many} cannot be read:{''.join(unread)}")
+
+
+def listing(found: Sequence[Mapping[str, Any]]) -> str:
+    """The clusters of these records, for people."""
+    if not found:
+        return "no clusters"
     rows = [["NAME", "PHASE", "NODES", "LAUNCHER", "CREATED", "SERVER"]]
     rows += [
         [
@@ -327,7 +297,7 @@ def list_clusters(_: Context, json: bool = False) -> None:
         ]
         for item in found
     ]
-    print(table(rows) if found else "no clusters")
+    return table(rows)
 
 
 @task(name="spec")
@@ -359,16 +329,6 @@ def version(_: Context, json: bool = False) -> None:
     print(f"bundle {digest[:12]}" if digest else "no bundle yet: usernetes bundle build")
     for name, text in components.items():
         print(f"  {name} {text}")
-
-
-def number(flag: str, value: int | str | None) -> int | None:
-    """A flag's whole number; raises `UsageError` for anything else."""
-    if value is None:
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        raise UsageError(f"--{flag}: expected a whole number, got {value!r}") from None
 
 
 TASKS = (up, down, check, list_clusters, print_spec, version)

@@ -16,6 +16,7 @@ from invoke.tasks import task
 
 from usernetes_deploy import bringup, growth, spec
 from usernetes_deploy.commands.common import located, node_program, report, roots
+from usernetes_deploy.commands.flags import SPEC_HELP, assigned, number
 from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
@@ -27,20 +28,13 @@ from usernetes_deploy.nodes import members_of
 from usernetes_deploy.phase import Report
 from usernetes_deploy.state import ClusterState, clusters
 
-PASS_THROUGH = {
-    "job": (
-        frozenset({"--quiet", "-q", "--replace-lost"}),
-        frozenset({"--file", "--nodes", "--set", "--grace", "--notice", "--logs", "--join", "-f", "-n", "-s"}),
-    )
-}
-
 
 @task(
     iterable=["set"],
     help={
-        "file": "spec file (YAML)",
+        "file": SPEC_HELP["file"],
         "nodes": "how many of the job's hosts (default: all)",
-        "set": "a field of the spec, as network.mtu=1400; may be given again",
+        "set": SPEC_HELP["set"],
         "grace": "seconds that the workflow and then the pods have to end when the job ends",
         "notice": "seconds before the time limit at which the end begins",
         "replace-lost": "a free host of this job, or of one that joins it, takes the place of a node that is lost",
@@ -82,16 +76,9 @@ def job(
     document = spec.read(Path(file)) if file else {}
     flags: dict[str, Any] = {"launcher": "flux", "name": document.get("name") or flux_jobs.cluster_name(this)}
     flags |= {"replaceLost": True} if replace_lost else {}
-    for assignment in set or []:
-        path, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
-        flags[path] = spec.parse_value(text)
+    flags |= assigned(set or ())
     if nodes is not None:
-        try:
-            flags["nodes"] = int(nodes)
-        except ValueError:
-            raise UsageError(f"--nodes: expected a whole number, got {nodes!r}") from None
+        flags["nodes"] = number("nodes", nodes)
     there = FluxLauncher(node_program(), instance=instance, count=flags.get("nodes")).hosts()
     merged = spec.merge({"nodes": len(there), **document}, flags)
     wanted = spec.load(merged, file or "the command line")
@@ -273,12 +260,12 @@ def with_jobs(root: Path) -> list[ClusterState]:
     if available():
         try:
             flux_jobs.forget_ended(root)
-            known = {state.read()["launcher"].get("job") for state in clusters(root)}
+            known = {state.launcher().get("job") for state in clusters(root)}
             for found in flux_jobs.clusters():
                 if found.job.f58 not in known and found.state == "ready":
                     flux_jobs.adopt_found(root, found)
         except UsernetesError as error:
-            if any(state.read()["launcher"].get("launcher") == "flux" for state in clusters(root)):
+            if any(state.launcher().get("launcher") == "flux" for state in clusters(root)):
                 report().line(f"warning: clusters in Flux jobs may be missing: {error}")
     return clusters(root)
 

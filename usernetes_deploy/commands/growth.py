@@ -9,8 +9,8 @@ from invoke.tasks import task
 
 from usernetes_deploy import growth
 from usernetes_deploy.commands import flux
-from usernetes_deploy.commands.cluster import number
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
+from usernetes_deploy.commands.flags import number
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.launchers import enlarged

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from invoke.context import Context
@@ -10,14 +12,16 @@ from invoke.tasks import task
 
 from usernetes_deploy import status as statuses
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report, show
-from usernetes_deploy.errors import CommandFailed, UsageError
-from usernetes_deploy.launch.base import Host, on_all
+from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
+from usernetes_deploy.launch.base import Host, Launcher, on_all
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.node.config import CONTAINERD_SOCKET
 from usernetes_deploy.nodes import members_of, staged_root
 from usernetes_deploy.text import table
 
 LOAD_DEADLINE = 1800.0
+SAVE = "docker save -o app.tar NAME:TAG, or skopeo copy ... docker-archive:app.tar:NAME:TAG"
+LOADED = "usernetes.dev/loaded"  # a label of images
 
 
 @task(
@@ -25,7 +29,7 @@ LOAD_DEADLINE = 1800.0
     help={"archive": "a docker or OCI archive (tar), or the name of an image of the bundle", "cluster": CLUSTER_HELP},
 )
 def load(_: Context, archive: str, cluster: str | None = None) -> None:
-    """Load a docker or OCI archive on every node, side by side.
+    """Load a docker or OCI archive on every node, side by side, and print the names of its images.
 
     Examples:
 
@@ -35,9 +39,7 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
     path = Path(archive).absolute()
     named = not path.exists() and "/" not in archive and not path.suffix
     if not named and not path.is_file():
-        raise UsageError(
-            f"{archive} is not a file", remedy="docker save -o app.tar IMAGE, or skopeo copy ... oci-archive:app.tar"
-        )
+        raise UsageError(f"{archive} is not a file", remedy=SAVE)
     state = chosen(cluster)
     document = state.read()
     if named:
@@ -50,32 +52,48 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
     launcher = launcher_from_state(document["launcher"], node_program())
     members = {member.host.name: member for member in members_of(document)}
 
-    def put(host: Host) -> None:
+    def put(host: Host) -> list[str]:
         member = members[host.name]
         staged = staged_root(document, member)
-        # Not under its own name: `etcd` is a folder there.
-        there = str(staged / "images" / f"{archive}.tar") if named else f"{member.directory}/load-{os.getpid()}.tar"
-        if not named:
-            launcher.send(host, path, there, timeout=LOAD_DEADLINE)
-        ctr = str(staged / "bin" / "ctr")
-        argv = [
+        ctr = [
             *launcher.node_program(host), "enter", member.directory, "--",
-            ctr, "--namespace=k8s.io", f"--address={CONTAINERD_SOCKET}", "images", "import", there,
+            str(staged / "bin" / "ctr"), "--namespace=k8s.io", f"--address={CONTAINERD_SOCKET}", "images",
         ]  # fmt: skip
+        if named:
+            return import_archive(launcher, host, ctr, str(staged / "images" / f"{archive}.tar"), path.name)
+        # Not under its own name: `etcd` is a folder there.
+        there = f"{member.directory}/load-{os.getpid()}.tar"
+        launcher.send(host, path, there, timeout=LOAD_DEADLINE)
         try:
-            done = launcher.run(host, argv, timeout=LOAD_DEADLINE)
-            if done.returncode:
-                said = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("time="))
-                raise CommandFailed(["ctr", "images", "import", path.name], done.returncode, said, node=host.name)
+            return import_archive(launcher, host, ctr, there, path.name)
         finally:
-            if not named:
-                launcher.run(host, ["rm", "-f", there])
+            launcher.run(host, ["rm", "-f", there])
 
     try:
-        on_all((member.host for member in members.values()), put, deadline=LOAD_DEADLINE).check(f"load {path.name}")
+        loaded = on_all((member.host for member in members.values()), put, deadline=LOAD_DEADLINE)
     finally:
         launcher.close()
+    names = sorted({name for found in loaded.check(f"load {path.name}").results.values() for name in found})
+    if not names:
+        reason = "no image in it has a name, so none was loaded"
+        raise UsernetesError(reason, tried=f"load {path.name}", remedy=SAVE)
+    print("\n".join(names))
     report().line(f"{path.name} is on {len(members)} {'node' if len(members) == 1 else 'nodes'}")
+
+
+def import_archive(launcher: Launcher, host: Host, ctr: Sequence[str], there: str, name: str) -> list[str]:
+    """Have `ctr`, ``ctr ... images``, import the file `there`, which users know as `name`; the names of its images.
+
+    Raises `CommandFailed`.
+    """
+    mark = secrets.token_hex(8)
+    done = launcher.run(host, [*ctr, "import", f"--label={LOADED}={mark}", there], timeout=LOAD_DEADLINE)
+    if done.returncode:
+        said = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("time="))
+        raise CommandFailed(["ctr", "images", "import", name], done.returncode, said, node=host.name)
+    # What it prints of its progress is cut off when it is done, so the names are asked for.
+    listed = launcher.run(host, [*ctr, "list", "--quiet", f'labels."{LOADED}"=={mark}'])
+    return listed.check(host.name).stdout.split()
 
 
 @task(name="list", help={"cluster": CLUSTER_HELP, "json": "as JSON"})

@@ -15,6 +15,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.commands.common import report
+from usernetes_deploy.commands.flags import SPEC_HELP
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.flux_instance import Instance
 
@@ -35,10 +36,10 @@ class Site:
 @task(
     help={
         "folder": "where to write them (default: here)",
-        "nodes": "how many nodes",
+        "nodes": SPEC_HELP["nodes"],
         "time": "time limit of the job, as 2h",
         "queue": "queue of the job (default: the site's default)",
-        "interface": "host interface, by name or by a CIDR it has an address in",
+        "interface": SPEC_HELP["interface"],
         "shared": "a directory that all nodes see, offered to pods as StorageClass `shared`",
         "force": "replace files that are there",
     },

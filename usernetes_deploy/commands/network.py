@@ -19,6 +19,7 @@ from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, 
 from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.base import on_all
 from usernetes_deploy.launchers import launcher_from_state
+from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
 from usernetes_deploy.nodes import RecordedNode, members_of
 from usernetes_deploy.phases.make_identities import dns_ip
 from usernetes_deploy.spec import ClusterSpec, load
@@ -227,7 +228,8 @@ def where_it_answers(api: Api, path: str) -> list[str]:
     while time.monotonic() < ends:
         service = api.get(path)
         if service["spec"]["type"] == "NodePort":
-            return [f"{host}:{port['nodePort']}" for host in hosts(api) for port in service["spec"]["ports"]]
+            there = dict.fromkeys(hosts(api).values())
+            return [f"{host}:{port['nodePort']}" for host in there for port in service["spec"]["ports"]]
         refused = [event["message"] for event in events_of(api, service) if event["reason"] == "SourceRangesRefused"]
         if refused:
             raise UsernetesError(refused[0], tried=f"expose {service['metadata']['name']}")
@@ -257,10 +259,10 @@ def events_of(api: Api, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(api.get(f"/api/v1/namespaces/{metadata['namespace']}/events?{query}")["items"])
 
 
-def hosts(api: Api) -> list[str]:
-    """The hosts' real addresses."""
-    data = api.get("/api/v1/namespaces/kube-system/configmaps/usernetes-hosts").get("data") or {}
-    return list(dict.fromkeys(address for _, address in sorted(data.items())))
+def hosts(api: Api) -> dict[str, str]:
+    """The real address of each node's host as it is now, by the nodes' names."""
+    data = api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}").get("data") or {}
+    return dict(sorted(data.items()))
 
 
 def open_ports(state: ClusterState) -> list[dict[str, Any]]:
@@ -277,17 +279,22 @@ def open_ports(state: ClusterState) -> list[dict[str, Any]]:
         outcome = on_all((member.host for member in members.values()), ask, deadline=15).check("list the ports")
     finally:
         launcher.close()
-    owners = port_owners(state.api())
+    api = state.api()
+    try:
+        owners, now = port_owners(api), hosts(api)
+    finally:
+        api.close()
     found = []
     for name, member in members.items():
-        address, record = member.record["address"], member.record
+        record = member.record
+        address = now.get(name, record["address"])
         local = document["launcher"]["launcher"] == "local"  # all nodes meet on the loopback
         found.append(entry("127.0.0.1" if local else address, record["meshPort"], "udp", f"the network of {name}"))
         for status in outcome.results[name]:
             spec = status["spec"]
             protocol, number = spec["proto"], spec["parentPort"]
-            api = number == record["apiPort"] and protocol == "tcp"
-            who = "the API" if api else owners.get((protocol, number), "")
+            is_api = number == record["apiPort"] and protocol == "tcp"
+            who = "the API" if is_api else owners.get((protocol, number), "")
             if (protocol, number) != ("udp", record["meshPort"]):
                 found.append(entry(address, number, protocol, who))
     return sorted(found, key=lambda item: (item["address"], item["protocol"], item["port"]))

@@ -243,7 +243,7 @@ def adopt_found(root: Path, found: Found, *, half_made: bool = False) -> Cluster
     if record is not None and "kubeconfig" not in record and not half_made:
         record = None
     for known in states(root):
-        if known.read()["launcher"].get("job") == found.job.f58:
+        if known.launcher().get("job") == found.job.f58:
             if record is not None:
                 write_record(known, record)
             return known
@@ -291,7 +291,7 @@ def forget_ended(root: Path, instance: Instance | None = None) -> list[str]:
     at = instance or Instance()
     gone = []
     for state in states(root):
-        launcher = state.read()["launcher"]
+        launcher = state.launcher()
         text = launcher.get("job")
         if launcher.get("launcher") != "flux" or not text:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from usernetes_deploy.errors import TimedOut, UsageError
+from usernetes_deploy.errors import CommandFailed, TimedOut, UsageError
 
 Config = Mapping[str, Any]
 
@@ -97,6 +98,17 @@ class Context:
     api_outside: str = ""
     memory: dict[str, Any] = field(default_factory=dict)
     restart: Callable[[str, str], None] = lambda _name, _why: None
+
+    def must(self, argv: Sequence[str], script: str) -> None:
+        """Run a command in Nr with `script` on its stdin; raises `CommandFailed`."""
+        done = self.nr(argv, script.encode())
+        if done.returncode:
+            raise CommandFailed(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))
+
+    def without(self, program: str) -> list[tuple[str, str]]:
+        """The problem that the bundle has no such program, with its remedy; [] when it has."""
+        path = self.binaries / program
+        return [] if os.access(path, os.X_OK) else [(f"{path} is missing", "usernetes bundle build")]
 
 
 class Backend(Protocol):

@@ -13,6 +13,7 @@ ETCD_PORT = 2379
 ETCD = f"https://127.0.0.1:{ETCD_PORT}"
 TIMER_SLACK = 0.001  # seconds; etcd and the API wait for packets more than for timers
 CONTROLLERS_SLACK = 0.005
+FRONT_PROXY_CA = f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt"
 
 
 def etcd(config: NodeConfig) -> list[str]:
@@ -68,7 +69,7 @@ def apiserver(config: NodeConfig) -> list[str]:
         "--kubelet-preferred-address-types=InternalIP",
         f"--proxy-client-cert-file={PKI}/front-proxy-client.crt",
         f"--proxy-client-key-file={PKI}/front-proxy-client.key",
-        f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        FRONT_PROXY_CA,
         "--requestheader-allowed-names=front-proxy-client",
         "--requestheader-username-headers=X-Remote-User",
         "--requestheader-group-headers=X-Remote-Group",
@@ -84,14 +85,17 @@ def apiserver(config: NodeConfig) -> list[str]:
     ]
 
 
+def _asks_as(name: str) -> list[str]:
+    """The API is asked, also about those who ask this component, with the credential `name`."""
+    flags = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
+    return [f"--{flag}={KUBERNETES / name}.conf" for flag in flags]
+
+
 def controller_manager(config: NodeConfig) -> list[str]:
     """The controller manager; pod CIDRs are the driver's to give, so it allocates none."""
-    conf = KUBERNETES / "controller-manager.conf"
     return [
         config.binary("kube-controller-manager"),
-        f"--kubeconfig={conf}",
-        f"--authentication-kubeconfig={conf}",
-        f"--authorization-kubeconfig={conf}",
+        *_asks_as("controller-manager"),
         "--bind-address=127.0.0.1",
         "--allocate-node-cidrs=false",
         f"--client-ca-file={PKI}/ca.crt",
@@ -100,7 +104,7 @@ def controller_manager(config: NodeConfig) -> list[str]:
         f"--cluster-signing-key-file={PKI}/ca.key",
         f"--root-ca-file={PKI}/ca.crt",
         f"--service-account-private-key-file={PKI}/sa.key",
-        f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        FRONT_PROXY_CA,
         "--use-service-account-credentials=true",
         "--leader-elect=false",
         # Its own default would have it wait for itself: seconds between the API's being ready and the first pod.
@@ -116,12 +120,9 @@ def controller_manager(config: NodeConfig) -> list[str]:
 
 def scheduler(config: NodeConfig) -> list[str]:
     """The scheduler."""
-    conf = KUBERNETES / "scheduler.conf"
     return [
         config.binary("kube-scheduler"),
-        f"--kubeconfig={conf}",
-        f"--authentication-kubeconfig={conf}",
-        f"--authorization-kubeconfig={conf}",
+        *_asks_as("scheduler"),
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
         "--profiling=false",
@@ -184,17 +185,14 @@ def local_path(config: NodeConfig) -> list[str]:
 
 def metrics_server(config: NodeConfig) -> list[str]:
     """What `kubectl top` asks; reached through the aggregation layer at the node's mesh address."""
-    conf = KUBERNETES / "metrics-server.conf"
     return [
         config.binary("metrics-server"),
-        f"--kubeconfig={conf}",
-        f"--authentication-kubeconfig={conf}",
-        f"--authorization-kubeconfig={conf}",
+        *_asks_as("metrics-server"),
         f"--bind-address={config.node_ip}",
         "--secure-port=4443",
         f"--tls-cert-file={PKI}/metrics-server.crt",
         f"--tls-private-key-file={PKI}/metrics-server.key",
-        f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        FRONT_PROXY_CA,
         f"--kubelet-certificate-authority={PKI}/ca.crt",
         "--kubelet-preferred-address-types=InternalIP",
         "--metric-resolution=30s",

@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -20,20 +19,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.api import Api, client_context
+from usernetes_deploy.api import Api
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.network import backend_named, resolvers
+from usernetes_deploy.network import resolvers
 from usernetes_deploy.network.base import Context
-from usernetes_deploy.network.expose import Exposer, Place
-from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
-from usernetes_deploy.network.ports import RootlesskitPorts
-from usernetes_deploy.network.watch import Watch
-from usernetes_deploy.node import addresses, control, control_plane, devices, filesystem, kubelet, proxy, runtime
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, PKI, RUN, NodeConfig
+from usernetes_deploy.node import control, control_plane, devices, filesystem, kubelet, proxy, runtime
+from usernetes_deploy.node.cluster_api import PATIENCE, identity, wait_for_api
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
+from usernetes_deploy.node.following import Following
 from usernetes_deploy.node.native import NativeStarter
+from usernetes_deploy.node.network_part import NetworkPart
 from usernetes_deploy.node.process import Component, wait_until
+from usernetes_deploy.node.publishing import Publishing
 
-API_PATIENCE = 120.0
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 
 
@@ -48,14 +46,9 @@ class Supervisor:
         self.phases: dict[str, float] = {}
         self.problems: list[str] = []
         self.snapshotter = "overlayfs"
-        self.backend = backend_named(config.network["backend"])
-        self.context = self.network_context()
+        self.network = NetworkPart(config, self.network_context())
         self._lock = threading.Lock()
-        self._network_lock = threading.Lock()
-        self._where: tuple[str, Mapping[str, str]] | None = None  # the addresses in use, when any has changed
         self._lost_address = ""
-        self._exposed_changed = threading.Event()
-        self._watches: list[Watch] = []
         self._images = threading.Event()
         self._manifests = threading.Event()
 
@@ -136,7 +129,7 @@ class Supervisor:
         self.mark("prepared")
         if config.control_plane:
             self._start_control_plane()
-        self._apply_network()
+        self.network.begin()
         self.mark("network")
         self.snapshotter = runtime.snapshotter(config)
         runtime.write_registries(config)
@@ -164,9 +157,10 @@ class Supervisor:
                 "devices", [config.binary("usernetes-devices")], stdin=lambda: json.dumps(config.devices).encode()
             )
         self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=self._wait_for_api)
-        threading.Thread(target=self._expose, name="expose", daemon=True).start()
+        publishing = Publishing(config, self.netns.parent / "api.sock")
+        publishing.start()
         if config.interface != "lo":
-            threading.Thread(target=self._follow_addresses, name="addresses", daemon=True).start()
+            Following(config, self.network, publishing, self._address_lost).start()
         self.mark("started")
 
     def _start_control_plane(self) -> None:
@@ -240,128 +234,13 @@ class Supervisor:
 
     def _before_kubelet(self, containerd: Component) -> None:
         wait_until(containerd.ready.is_set, 60, "containerd ready")
-        self._wait_for_api(serving=True)
+        wait_for_api(self.config, serving=True)
 
-    def _api(self) -> Api:
-        """The API as this node's kubelet, over the host's network.
-
-        Not through the mesh: a first packet to a peer that is not up yet would be tried again only after five seconds.
-        """
-        return Api(self.config.api_outside, identity("kubelet-client"), timeout=5)
-
-    def _wait_for_api(self, *, serving: bool = False) -> None:
-        """Ask until the API is ready; less and less often, for a thousand nodes ask at once.
-
-        `serving`: until it answers for our Node. /readyz waits for roles that are written a second later, of which
-        neither a kubelet nor the cluster's administrator needs any.
-        """
-        api, pause, ends = self._api(), 0.05, time.monotonic() + API_PATIENCE
-        path = f"/api/v1/nodes/{self.config.name}"
-        try:
-            while not (api.serves(path) if serving else api.ready()):
-                if time.monotonic() > ends:
-                    raise UsernetesError(f"the API at {api.server} is not ready after {API_PATIENCE:g} s")
-                time.sleep(pause)
-                pause = min(pause * 1.15, 1.0)
-        finally:
-            api.close()
-
-    def _expose(self) -> None:
-        """Publish Services and hostPorts on the host for as long as the node lives."""
-        config = self.config
-        self._wait_for_api()
-        context = identity("admin" if config.control_plane else "kubelet-client")
-        changed = self._exposed_changed
-        pods = Watch(
-            config.api_outside, context, f"/api/v1/pods?fieldSelector=spec.nodeName={config.name}", changed.set
-        )
-        services = Watch(config.api_outside, context, "/api/v1/services", changed.set)
-        watched = [pods, services] if config.publishes else [pods]
-        exposer = Exposer(
-            Place(config.name, config.node_ip, config.publishes, config.control_plane),
-            RootlesskitPorts(str(self.netns.parent / "api.sock")),
-            Api(config.api_outside, context, timeout=10),
-            lambda: (list(services.objects.values()), list(pods.objects.values())),
-            changed,
-        )
-        self._watches += watched
-        for watch in watched:
-            watch.start()
-        exposer.run()
-
-    def _apply_network(self) -> None:
-        """The first time; the host's address may be another than when the node was made, after a restart."""
-        config = self.config
-        if config.interface != "lo" and not config.control_plane:
-            now = addresses.nearest(addresses.of_interface(config.interface), config.host_address)
-            self._where = now, {}
-            part = self.backend.moved(config.network, now, {}) or config.network
-            self.config = config._replace(network=dict(part))
-        self.backend.apply(self.config.network, self.context)
-
-    def _follow_addresses(self) -> None:
-        """Notice that this host's address changes, tell the other nodes, and hear of theirs."""
-        config = self.config
-        with contextlib.suppress(UsernetesError):  # then the watch goes on asking
-            self._wait_for_api()
-        # Not as the kubelet, which may see no Node but its own.
-        context = identity("kube-proxy")
-        changed = threading.Event()
-        moved = Watch(config.api_outside, context, f"/api/v1/nodes?labelSelector={addresses.LABEL}", changed.set)
-
-        def listed() -> dict[str, str]:
-            found = [item["metadata"] for item in moved.objects.values()]
-            return {metadata["name"]: metadata["labels"][addresses.LABEL] for metadata in found}
-
-        can_follow = self.backend.moved(config.network, config.host_address, {}) is not None
-        following = addresses.Addresses(
-            config.name,
-            config.interface,
-            config.host_address,
-            changed,
-            follows=can_follow and not config.control_plane,
-            tell=self._tell_address,
-            change=self._addresses_changed,
-            lost=self._address_lost,
-            listed=listed,
-        )
-        self._watches.append(moved)
-        moved.start()
-        following.start()
-
-    def _tell_address(self, address: str) -> None:
-        # What our connections to the API began with is no address of this host any more.
-        for watch in self._watches:
-            watch.again()
-        api = self._api()
-        try:
-            body = {"metadata": {"labels": {addresses.LABEL: address}}}
-            api.request("PATCH", f"/api/v1/nodes/{self.config.name}", body, "application/merge-patch+json")
-        finally:
-            api.close()
-
-    def _addresses_changed(self, own: str, peers: Mapping[str, str]) -> None:
-        with self._network_lock:
-            part = self.backend.moved(self.config.network, own, peers)
-            if part is not None:
-                self._where = own, peers
-                self._use_network(part)
-        if self.config.control_plane and peers:
-            admin = Api(self.config.api_outside, identity("admin"))
-            path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
-            admin.request("PATCH", path, {"data": dict(peers)}, "application/merge-patch+json")
-            admin.close()
-            self._exposed_changed.set()  # the status of Services names the hosts
-
-    def _address_lost(self, words: str) -> None:
-        if words != self._lost_address:
-            self.problems = [problem for problem in self.problems if problem != self._lost_address]
-            self.problems += [words] if words else []
-            self._lost_address = words
-            self.write_status()
+    def _wait_for_api(self) -> None:
+        wait_for_api(self.config)
 
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
-        self._wait_for_api(serving=True)
+        wait_for_api(self.config, serving=True)
         if not self._manifests.is_set():
             admin = Api(self.config.api_outside, identity("admin"), timeout=30)
             for manifest in self.config.manifests:
@@ -373,8 +252,8 @@ class Supervisor:
         self.mark("api ready")
 
     def _wait_for_manifests(self) -> None:
-        if not self._manifests.wait(API_PATIENCE):
-            raise UsernetesError(f"the cluster's own objects are not applied after {API_PATIENCE:g} s")
+        if not self._manifests.wait(PATIENCE):
+            raise UsernetesError(f"the cluster's own objects are not applied after {PATIENCE:g} s")
 
     # what is said of it -------------------------------------------------------------------------
 
@@ -392,7 +271,7 @@ class Supervisor:
         )
         return {
             **self.snapshot(),
-            "network": dict(self.backend.status(config.network, self.context)),
+            "network": self.network.status(),
             "dns": {
                 **control.in_netns(self.netns, lambda: control.dns_answer(config.dns_ip, name)),
                 "outside": self._outside() if config.control_plane else None,
@@ -416,15 +295,14 @@ class Supervisor:
         return {"asked": asked, "silent": control.in_netns(self.netns, lambda: resolvers.silent(asked))}
 
     def _change_network(self, request: Mapping[str, Any]) -> None:
-        """Take another network part (peers come and go) without a restart; the private key stays."""
-        with self._network_lock:
-            part = {**request["network"], "privateKey": self.config.network["privateKey"]}
-            # The caller may know less than we about who moved.
-            self._use_network((self.backend.moved(part, *self._where) if self._where else None) or part)
+        self.network.replace(request["network"])
 
-    def _use_network(self, part: Mapping[str, Any]) -> None:
-        self.backend.apply(part, self.context)
-        self.config = self.config._replace(network=dict(part))
+    def _address_lost(self, words: str) -> None:
+        if words != self._lost_address:
+            self.problems = [problem for problem in self.problems if problem != self._lost_address]
+            self.problems += [words] if words else []
+            self._lost_address = words
+            self.write_status()
 
     def snapshot(self) -> dict[str, Any]:
         """What the supervisor knows without asking anybody."""
@@ -434,7 +312,7 @@ class Supervisor:
             "cluster": self.config.cluster,
             "controlPlane": self.config.control_plane,
             "nodeIP": self.config.node_ip,
-            "hostAddress": self._where[0] if self._where else self.config.host_address,
+            "hostAddress": self.network.host_address,
             "began": round(self.began, 3),
             "phases": self.phases,
             "snapshotter": self.snapshotter,
@@ -453,11 +331,6 @@ class Supervisor:
             with contextlib.suppress(OSError):  # a full disk must not end the node
                 draft.write_text(json.dumps(document))
                 draft.replace(target)
-
-
-def identity(name: str) -> ssl.SSLContext:
-    """What this node shows the API as `name`, and whom it believes there."""
-    return client_context(f"{PKI}/ca.crt", f"{PKI}/{name}.crt", f"{PKI}/{name}.key")
 
 
 def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:

@@ -94,17 +94,17 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
 
     Raises `UsernetesError` when something cannot be ended or removed, naming it.
     """
-    keeper = _read(directory / "keeper.json")
-    if keeper and start_time(keeper["pid"]) == keeper["startTime"]:
+    keeper = _living_keeper(directory)
+    if keeper:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(keeper["pid"], signal.SIGTERM)
+            os.kill(keeper, signal.SIGTERM)
     ends = time.monotonic() + PATIENCE
     pause = 0.01
     while True:
         left = list(_processes_of(directory))
         for pid in left:
             # The keeper ends by SIGTERM; a rootlesskit without a keeper, or a keeper that is stuck, by SIGKILL.
-            if not keeper or pid != keeper["pid"] or time.monotonic() > ends - PATIENCE + 1:
+            if pid != keeper or time.monotonic() > ends - PATIENCE + 1:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         if not left:
@@ -174,7 +174,10 @@ def _make_writable(directory: Path) -> None:
 
 
 def logs(directory: Path, components: list[str], lines: int, follow: bool) -> None:
-    """Print the last `lines` lines of each named component's log (default: of all); raises when there is none."""
+    """Become a `tail` of each named component's log (default: of all); raises when there is none.
+
+    With `follow` it goes on with what comes until the node's keeper ends.
+    """
     folder = directory / "logs"
     there = sorted(path.stem for path in folder.glob("*.log"))
     unknown = [name for name in components if name not in there]
@@ -184,7 +187,11 @@ def logs(directory: Path, components: list[str], lines: int, follow: bool) -> No
             remedy=f"choose among {', '.join(there)}" if there else "usernetes status tells whether the node runs",
         )
     chosen = [str(folder / f"{name}.log") for name in components or there]
-    argv = ["tail", f"--lines={lines}", *(["--follow=name", "--retry"] if follow else []), *chosen]
+    argv = ["tail", f"--lines={lines}", *chosen]
+    keeper = _living_keeper(directory)
+    if follow and keeper:
+        argv[1:1] = ["--follow=name", "--retry", f"--pid={keeper}"]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # a line for each log that goes with the node
     sys.stdout.flush()
     os.execvp("tail", argv)
 
@@ -206,9 +213,9 @@ def _processes_of(directory: Path) -> Iterator[int]:
     """Processes of this node that stand outside its PID namespace: its keeper, rootlesskit and the user-space NAT."""
     marks = (f"--state-dir={directory}/rk".encode(), f"{directory}/rk/".encode())
     keepers = f"--directory={directory}".encode()
-    keeper = _read(directory / "keeper.json")
-    if keeper and start_time(keeper["pid"]) == keeper["startTime"]:
-        yield keeper["pid"]
+    keeper = _living_keeper(directory)
+    if keeper:
+        yield keeper
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -220,6 +227,12 @@ def _processes_of(directory: Path) -> Iterator[int]:
                 int(entry.name)
             ):
                 yield int(entry.name)
+
+
+def _living_keeper(directory: Path) -> int | None:
+    """The process id of the node's keeper; None when it has ended, or another process got its number."""
+    keeper = _read(directory / "keeper.json")
+    return int(keeper["pid"]) if keeper and start_time(keeper["pid"]) == keeper["startTime"] else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

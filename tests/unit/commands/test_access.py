@@ -95,7 +95,13 @@ def test_logs_are_asked_of_the_node_that_is_named(made_up: MadeUp, capsys: pytes
     said = capsys.readouterr().out
     assert said == "node1: /var/tmp/usernetes-1/ab-1 --lines=3 --component=etcd --component=mesh\n"
     assert usernetes(*words, "--follow") == 0
-    assert capsys.readouterr().out == said.replace("\n", " --follow\n")
+    assert capsys.readouterr() == (said.replace("\n", " --follow\n"), "node1 has ended\n")
+
+
+def test_logs_that_cannot_be_followed_are_a_failure(made_up: MadeUp, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.launcher._answers["logs"] = lambda _, argv, __: Completed(argv, 1, "", "no log of kublet\n")
+    assert usernetes("logs", "--component", "kublet", "--follow") == 1
+    assert capsys.readouterr().err == "no log of kublet\n"
 
 
 def test_an_unknown_node_is_named_with_those_there_are(

@@ -1,4 +1,4 @@
-"""The verb `check`: every problem and every warning of every host, each with its remedy."""
+"""The verbs `check` and `list`: every problem of every host, and every cluster, each with its remedy or reason."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.made_up import MadeUp, make_cluster
 from tests.unit.phases.made_up import answers, make
 from usernetes_deploy import cli
 from usernetes_deploy.commands import cluster
@@ -46,3 +47,31 @@ def test_for_programs_each_host_has_its_problems_and_warnings(hosts: Any, capsys
     said = found["hosts"]["node0"]["warnings"] + found["hosts"]["node1"]["problems"]
     assert len(said) > 2
     assert all(item["what"] and item["remedy"] for item in said)
+
+
+def test_clusters_are_listed_beside_those_whose_record_cannot_be_read(
+    made_up: MadeUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["usernetes", "list"]) == 0
+    whole = capsys.readouterr().out
+    for name, text in (("cut", "{"), ("later", '{"schema": 2}')):
+        other = make_cluster(made_up.state.root, name).state
+        (other.directory / "cluster.json").write_text(text)
+    assert cli.run(["usernetes", "list"]) == 1
+    out, err = capsys.readouterr()
+    assert out == whole
+    assert "the record of 2 of 3 clusters cannot be read:" in err
+    assert f"\n  cut: read {made_up.state.root}/cut/cluster.json: Expecting" in err
+    assert "cluster.json: written by another version (schema 2)" in err
+    assert cli.run(["usernetes", "list", "--json"]) == 1
+    assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["demo"]
+
+
+def test_that_no_record_can_be_read_is_not_that_there_are_no_clusters(
+    made_up: MadeUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made_up.state.directory / "cluster.json").write_text("")
+    assert cli.run(["usernetes", "list"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the record of 1 of 1 clusters cannot be read" in err

@@ -18,22 +18,50 @@ def usernetes(*words: str) -> int:
     return cli.run(["usernetes", *words])
 
 
+def containerd(*names: str) -> Any:
+    """A node's `ctr`, whose list of what was loaded has these names."""
+
+    def answer(_: Host, argv: Any, __: bytes) -> Completed:
+        return Completed(argv, 0, "\n".join(names) if "list" in argv else "Importing\telapsed: 0.1 s\n", "")
+
+    return answer
+
+
 def test_an_archive_goes_to_all_nodes_under_a_name_of_its_own(
     made_up: MadeUp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    made_up.launcher._answers["enter"] = containerd("docker.io/library/app:1", "docker.io/library/app:2")
     archive = tmp_path / "etcd"  # the name of a folder of the node
     archive.write_bytes(b"tar")
     assert usernetes("images", "load", str(archive)) == 0
-    assert "etcd is on 2 nodes" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "etcd is on 2 nodes" in err
+    assert out == "docker.io/library/app:1\ndocker.io/library/app:2\n"
     calls = made_up.launcher.calls
     for index in (0, 1):
         own = [call for call in calls if call.host == f"node{index}"]
-        assert [call.verb for call in own] == ["send", "run", "run"]
+        assert [call.verb for call in own] == ["send", "run", "run", "run"]
         there = own[0].argv[1]
         assert Path(there).parent == Path(f"/var/tmp/usernetes-1/ab-{index}")
         assert Path(there).name not in ("etcd", "logs", "containerd")
-        assert list(own[1].argv[-3:]) == ["images", "import", there]
-        assert list(own[2].argv) == ["rm", "-f", there]
+        *_, images, verb, label, archive_there = own[1].argv
+        assert (images, verb, archive_there) == ("images", "import", there)
+        key, _, mark = label.removeprefix("--label=").partition("=")
+        assert own[2].argv[-1] == f'labels."{key}"=={mark}'  # of this load, not of an earlier one
+        assert list(own[3].argv) == ["rm", "-f", there]
+
+
+def test_an_archive_whose_images_have_no_name_is_not_said_to_be_loaded(
+    made_up: MadeUp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up.launcher._answers["enter"] = containerd()
+    archive = tmp_path / "app.tar"
+    archive.write_bytes(b"tar")
+    assert usernetes("images", "load", str(archive)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "load app.tar: no image in it has a name" in err
+    assert "app.tar is on" not in err
 
 
 def test_a_node_that_cannot_take_it_is_named_and_nothing_stays_there(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.made_up import MadeUp
+from usernetes_deploy import cli
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.commands import network
 from usernetes_deploy.errors import UsageError
@@ -75,6 +77,32 @@ def test_a_port_that_could_not_be_had_is_shown_as_its_node_port() -> None:
         "ports": [{"port": 80, "error": "x"}, {"port": 8080}, {"port": 90, "error": "x"}],
     }
     assert network.answering(entry, ports) == ["192.0.2.1:30080", "192.0.2.1:8080"]
+
+
+def test_ports_are_those_of_the_addresses_that_hosts_have_now(
+    made_up: MadeUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def published(_: Host, argv: Any, __: bytes) -> Completed:
+        return Completed(argv, 0, json.dumps([{"spec": {"proto": "tcp", "parentPort": 8080}}]), "")
+
+    made_up.launcher._answers["ports"] = published
+    service = {
+        "metadata": {"namespace": "default", "name": "web"},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 8080}]},
+    }
+    made_up.paths |= {
+        "/api/v1/pods": {"items": []},
+        "/api/v1/services": {"items": [service]},
+        "/api/v1/namespaces/kube-system/configmaps/usernetes-hosts": {"data": {"node1": "192.0.2.99"}},
+    }
+    assert cli.run(["usernetes", "ports", "--json"]) == 0
+    rows = [tuple(row.values()) for row in json.loads(capsys.readouterr().out)["ports"]]
+    assert rows == [
+        ("192.0.2.2", 8080, "tcp", "Service default/web"),
+        ("192.0.2.2", 20001, "udp", "the network of node0"),
+        ("192.0.2.99", 8080, "tcp", "Service default/web"),
+        ("192.0.2.99", 20001, "udp", "the network of node1"),
+    ]
 
 
 def test_a_command_on_another_host_prints_as_it_goes_and_its_exit_code_is_ours(

@@ -13,7 +13,8 @@ from tests.unit.launch.flux_fake import FakeFlux, make_fake_flux
 from usernetes_deploy.errors import CommandFailed, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.launch.flux import FluxLauncher, hosts_of
-from usernetes_deploy.launch.flux_instance import ByCommand, Instance, Member
+from usernetes_deploy.launch.flux_instance import Instance, Member
+from usernetes_deploy.launch.flux_questions import ByCommand
 
 URI = "local:///run/flux/local"
 NODE = 'read -r word; echo "$word $1 $$" >"$0"; exec sleep 60'
@@ -34,7 +35,7 @@ def launcher(fake: FakeFlux, tmp_path: Path) -> FluxLauncher:
 def make(fake: FakeFlux, tmp_path: Path, **options: object) -> FluxLauncher:
     program = tmp_path / "node.pyz"
     program.write_text("print('node program')")
-    asked = ByCommand(Instance(URI, flux=fake.path))
+    asked = ByCommand(Instance(URI, flux=fake.path).command)
     return FluxLauncher(program, instance=Instance(URI, flux=fake.path, questions=asked), **options)  # type: ignore[arg-type]
 
 
@@ -98,7 +99,7 @@ def test_a_command_goes_to_its_rank_and_away_from_our_directory(launcher: FluxLa
 
 def test_a_host_of_a_joined_job_is_reached_by_its_own_instance(launcher: FluxLauncher, fake: FakeFlux) -> None:
     other = Instance("ssh://elsewhere.example/tmp/f/local-0", flux=fake.path)
-    found = launcher.hosts_of_job(Instance(other.uri, flux=fake.path, questions=ByCommand(other)))
+    found = launcher.hosts_of_job(Instance(other.uri, flux=fake.path, questions=ByCommand(other.command)))
     launcher.take(found[:1])
     assert launcher.hosts()[3].where == "ssh://fl0/tmp/flux-8YueC4/local-0#0"
     launcher.run(launcher.hosts()[3], ["true"])

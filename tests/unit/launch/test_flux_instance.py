@@ -11,7 +11,6 @@ import pytest
 from tests.unit.launch.flux_fake import DATA, FakeFlux, make_fake_flux, recorded_job
 from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.flux_instance import (
-    ByCommand,
     Instance,
     Member,
     parse_idset,
@@ -19,6 +18,7 @@ from usernetes_deploy.launch.flux_instance import (
     parse_members,
     reachable,
 )
+from usernetes_deploy.launch.flux_questions import ByCommand
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def fake(tmp_path: Path) -> FakeFlux:
 def instance(fake: FakeFlux) -> Instance:
     """An instance that is asked by that command."""
     made = Instance("local:///run/flux/local", flux=fake.path)
-    return Instance("local:///run/flux/local", flux=fake.path, questions=ByCommand(made))
+    return Instance("local:///run/flux/local", flux=fake.path, questions=ByCommand(made.command))
 
 
 def resource_set(ranks: str, hosts: list[str], **children: str) -> dict[str, object]:

@@ -11,7 +11,8 @@ import pytest
 from tests.unit.launch.flux_fake import FakeFlux, make_fake_flux, recorded_job
 from usernetes_deploy.errors import Secret, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
-from usernetes_deploy.launch.flux_instance import ByCommand, Instance, parse_job
+from usernetes_deploy.launch.flux_instance import Instance, parse_job
+from usernetes_deploy.launch.flux_questions import ByCommand
 
 NUMBER = "2734686208000"
 RECORD = {"cluster.json": json.dumps({"schema": 1, "name": "job-1", "launcher": {}}), "kubeconfig": "the-key"}
@@ -33,7 +34,8 @@ def fake(tmp_path: Path) -> FakeFlux:
 @pytest.fixture
 def instance(fake: FakeFlux) -> Instance:
     """The instance that is asked by that command."""
-    return Instance("local:///f", flux=fake.path, questions=ByCommand(Instance("local:///f", flux=fake.path)))
+    asked = Instance("local:///f", flux=fake.path)
+    return Instance(asked.uri, flux=fake.path, questions=ByCommand(asked.command))
 
 
 def shows(fake: FakeFlux, job: dict[str, Any]) -> None:

@@ -17,8 +17,9 @@ import pytest
 from tests.unit.launch.flux_fake import FakeFlux, make_fake_flux, recorded_job
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.flux_ending import Signals, TimeLimit, end_pods
-from usernetes_deploy.launch.flux_instance import ByCommand, Instance
+from usernetes_deploy.launch.flux_instance import Instance
 from usernetes_deploy.launch.flux_losses import Caretaker
+from usernetes_deploy.launch.flux_questions import ByCommand
 from usernetes_deploy.launch.flux_session import Session
 from usernetes_deploy.state import ClusterState
 
@@ -52,9 +53,8 @@ class World:
     def session(self, **options: Any) -> Session:
         """The session, for a cluster named ``c``."""
         state = ClusterState(self.root / "state", "c")
-        instance = Instance(
-            "local:///f", flux=self.fake.path, questions=ByCommand(Instance("local:///f", flux=self.fake.path))
-        )
+        asked = Instance("local:///f", flux=self.fake.path)
+        instance = Instance(asked.uri, flux=self.fake.path, questions=ByCommand(asked.command))
 
         def up() -> Path:
             if self.fails:

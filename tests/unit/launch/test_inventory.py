@@ -79,11 +79,6 @@ def test_an_inventory_script_is_asked(tmp_path: Path) -> None:
     [
         ("[a\nfoo bar=\n[b]\n", "arse"),
         ("[a]\n", "names no host"),
-        ("[a]\nn1 ansible_connection=local\n", "ansible_connection is local"),
-        ("[a]\nn1 ansible_host={{ip}}\n", "is a template"),
-        ("[a]\nn1 ansible_port=ssh\n", "ansible_port is 'ssh'"),
-        ("[a]\nn1 ansible_host=-oProxyCommand=x\n", "is no host"),
-        ('[a]\nn1 ansible_ssh_common_args="\'"\n', "ansible_ssh_common_args"),
         ("[a]\nn1\nN1\n", r"more than once: n1 \(2 times\)"),
     ],
 )
@@ -92,10 +87,20 @@ def test_a_bad_inventory_is_refused_in_one_line(text: str, says: str, tmp_path: 
         read_hosts(_write(tmp_path / "hosts.ini", text))
 
 
-def test_all_bad_hosts_of_an_inventory_are_named(tmp_path: Path) -> None:
+def test_all_bad_hosts_of_an_inventory_are_named_each_with_its_reason(tmp_path: Path) -> None:
+    wrong = {
+        "ansible_connection=local": "ansible_connection is local",
+        "ansible_host={{ip}}": "is a template",
+        "ansible_port=ssh": "ansible_port is 'ssh'",
+        "ansible_host=-oProxyCommand=x": "is no host",
+        'ansible_ssh_common_args="\'"': "ansible_ssh_common_args",
+    }
+    lines = ["[a]", "good", *(f"n{number} {words}" for number, words in enumerate(wrong)), "fine"]
     with pytest.raises(SpecError) as caught:
-        read_hosts(_write(tmp_path / "hosts.ini", "[a]\nn1 ansible_port=x\nn2\nn3 ansible_connection=docker\n"))
-    assert [name for name, _ in caught.value.problems] == ["n1", "n3"]
+        read_hosts(_write(tmp_path / "hosts.ini", "\n".join(lines)))
+    said = dict(caught.value.problems)
+    assert list(said) == [f"n{number}" for number in range(len(wrong))]
+    assert [reason for words, reason in zip(said.values(), wrong.values(), strict=True) if reason not in words] == []
 
 
 @pytest.mark.parametrize("text", ["n1\nn[2-3]\n", "# [all]\nn1", "n1, n2"])

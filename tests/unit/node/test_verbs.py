@@ -170,6 +170,23 @@ def test_the_end_of_the_named_logs_is_printed(directory: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "two\nthree\n")
 
 
+def test_logs_are_followed_until_the_keeper_ends(directory: Path, sleeper: list[subprocess.Popen[bytes]]) -> None:
+    keeper = start(sleeper)
+    record(directory, keeper.pid, start_time(keeper.pid))
+    argv = [sys.executable, "-m", "usernetes_deploy.node", "logs", str(directory), "--follow", "--lines=1"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout
+        assert follower.stdout.readline() == "three\n"
+        with (directory / "logs" / "kubelet.log").open("a") as log:
+            log.write("four\n")
+        assert follower.stdout.readline() == "four\n"
+        keeper.kill()
+        assert follower.stdout.read() == ""
+    assert follower.returncode == 0
+    done = run_node("logs", str(directory), "--follow", "--lines=1")  # it has ended already
+    assert (done.returncode, done.stdout) == (0, "four\n")
+
+
 def test_an_unknown_component_is_refused_with_those_there_are(directory: Path) -> None:
     done = run_node("logs", str(directory), "--component=kublet")
     assert done.returncode == 1

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.errors import CommandFailed, UsageError
+from usernetes_deploy.errors import UsageError
 from usernetes_deploy.network.base import Config, Context, Member, Networks, masquerade_rules, write_conflist
 from usernetes_deploy.network.flannel import objects
 from usernetes_deploy.network.ports import Forward, RootlesskitPorts
@@ -83,23 +83,21 @@ class Flannel:
 
     def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """Return what this node lacks: the daemon."""
-        if os.access(context.binaries / COMPONENT, os.X_OK):
-            return []
-        return [(f"{context.binaries / COMPONENT} is missing", "usernetes bundle build")]
+        return context.without(COMPONENT)
 
     def apply(self, config: Config, context: Context) -> None:
         """Publish the UDP port, start flanneld, and make the routes once its interface is there."""
-        _nr(context, ["ip", "-batch", "-"], address_batch(config))
+        context.must(["ip", "-batch", "-"], address_batch(config))
         networks = [config["podNetwork"], config["nodeNetwork"]]
-        _nr(context, ["nft", "-f", "-"], masquerade_rules(networks, config["podNetwork"]))
+        context.must(["nft", "-f", "-"], masquerade_rules(networks, config["podNetwork"]))
         write_conflist(context.cni_conf, self.name, config["podCIDR"], config["mtu"], context.folder / "ipam")
         if "config" in context.memory:
             context.memory["config"] = dict(config)
-            _nr(context, ["ip", "-force", "-batch", "-"], route_batch(config))
+            _routes(config, context)
             return
         context.memory["config"] = dict(config)
         if config["nodeAddress"] != config["first"]:
-            _nr(context, ["nft", "-f", "-"], api_rules(config["first"], context.api_outside))
+            context.must(["nft", "-f", "-"], api_rules(config["first"], context.api_outside))
         _publish(config, context)
         settings = context.run_folder / "net-conf.json"
         settings.write_text(
@@ -144,7 +142,7 @@ class Flannel:
             if config is None:
                 return
             if context.nr(["ip", "link", "show", OVERLAY, "up"], b"").stdout:
-                context.nr(["ip", "-force", "-batch", "-"], route_batch(config).encode())
+                _routes(config, context)
                 return
             time.sleep(0.1)
 
@@ -209,7 +207,6 @@ def _publish(config: Config, context: Context) -> None:
     ports.add(Forward("udp", port, inner, port, config["address"]))
 
 
-def _nr(context: Context, argv: Sequence[str], script: str) -> None:
-    done = context.nr(argv, script.encode())
-    if done.returncode and "-force" not in argv:
-        raise CommandFailed(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))
+def _routes(config: Config, context: Context) -> None:
+    """Make the routes; those that are not possible, as long as there is no overlay, are left out."""
+    context.nr(["ip", "-force", "-batch", "-"], route_batch(config).encode())

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.errors import CommandFailed, Secret, UsageError
+from usernetes_deploy.errors import Secret, UsageError
 from usernetes_deploy.network.base import (
     Config,
     Context,
@@ -77,9 +77,7 @@ class Mesh:
 
     def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """Return what this node lacks: the helper, or /dev/net/tun."""
-        problems = []
-        if not os.access(context.binaries / HELPER, os.X_OK):
-            problems.append((f"{context.binaries / HELPER} is missing", "usernetes bundle build"))
+        problems = context.without(HELPER)
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
             problems.append(("/dev/net/tun is not accessible", "ansible-playbook playbooks/prepare.yml --tags tun"))
         return problems
@@ -102,11 +100,11 @@ class Mesh:
             changes = peer_changes(control.peers(), config["peers"])
             if changes:
                 control.set(changes)
-        _nr(context, ["ip", "-batch", "-"], address_batch(config))
+        context.must(["ip", "-batch", "-"], address_batch(config))
         stale = _stale_routes(context, config)
-        _nr(context, ["ip", "-force", "-batch", "-"], route_batch(config, stale))
+        context.must(["ip", "-force", "-batch", "-"], route_batch(config, stale))
         networks = [config["podNetwork"], config["nodeNetwork"]]
-        _nr(context, ["nft", "-f", "-"], masquerade_rules(networks, config["podNetwork"]))
+        context.must(["nft", "-f", "-"], masquerade_rules(networks, config["podNetwork"]))
         write_conflist(context.cni_conf, self.name, config["podCIDR"], config["mtu"], context.folder / "ipam")
 
     def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> Config:
@@ -242,9 +240,3 @@ def _peer(member: Member, networks: Networks) -> dict[str, Any]:
         "endpoint": f"{host}:{member.port}",
         "allowedIPs": [f"{networks.node_address(member.index)}/32", networks.pod_cidr(member.index)],
     }
-
-
-def _nr(context: Context, argv: Sequence[str], script: str) -> None:
-    done = context.nr(argv, script.encode())
-    if done.returncode:
-        raise CommandFailed(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))

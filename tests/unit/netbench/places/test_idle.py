@@ -22,6 +22,7 @@ def test_the_tree_is_found_by_the_nodes_folder(tmp_path: Path) -> None:
     )
     try:
         done = subprocess.run(["sh", "-c", idle.script(str(tmp_path), 1)], capture_output=True, text=True, check=True)
+        os.killpg(root.pid, signal.SIGSTOP)  # to be there is enough now
         other = subprocess.run(["sh", "-c", idle.script("/elsewhere", 1)], capture_output=True, text=True, check=True)
     finally:
         os.killpg(root.pid, signal.SIGKILL)

@@ -1,0 +1,43 @@
+"""The cluster's API as a node asks it: as itself, over the hosts' network, and with patience at first."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+from usernetes_deploy.api import Api, client_context
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node.config import PKI, NodeConfig
+
+PATIENCE = 120.0  # seconds
+
+
+def identity(name: str) -> ssl.SSLContext:
+    """What this node shows the API as `name`, and whom it believes there."""
+    return client_context(f"{PKI}/ca.crt", f"{PKI}/{name}.crt", f"{PKI}/{name}.key")
+
+
+def as_kubelet(config: NodeConfig) -> Api:
+    """The API as this node's kubelet.
+
+    Not through the mesh: a first packet to a peer that is not up yet would be tried again only after five seconds.
+    """
+    return Api(config.api_outside, identity("kubelet-client"), timeout=5)
+
+
+def wait_for_api(config: NodeConfig, *, serving: bool = False) -> None:
+    """Ask until the API is ready; less and less often, for a thousand nodes ask at once.
+
+    `serving`: until it answers for our Node. /readyz waits for roles that are written a second later, of which
+    neither a kubelet nor the cluster's administrator needs any. Raises `UsernetesError` when patience is at its end.
+    """
+    api, pause, ends = as_kubelet(config), 0.05, time.monotonic() + PATIENCE
+    path = f"/api/v1/nodes/{config.name}"
+    try:
+        while not (api.serves(path) if serving else api.ready()):
+            if time.monotonic() > ends:
+                raise UsernetesError(f"the API at {api.server} is not ready after {PATIENCE:g} s")
+            time.sleep(pause)
+            pause = min(pause * 1.15, 1.0)
+    finally:
+        api.close()
