@@ -23,7 +23,7 @@ def main(folder: Path, words: list[str]) -> int:
     trouble = (folder / "trouble").read_text().strip() if (folder / "trouble").exists() else ""
     if trouble == "gone":
         return complain("error: the server could not be reached")
-    if "-i" in rest or "logs" in words or any("mpijobs" in word for word in rest):
+    if rest[:1] == ["-i"] or verb == "logs" or any("mpijobs" in word for word in rest):
         return fake_mpi_operator.main(folder, verb, rest, trouble)
     if verb == "create":
         made = json.load(sys.stdin)

@@ -37,9 +37,8 @@ def main(folder: Path, verb: str, rest: list[str], trouble: str) -> int:
         print(missing or late, file=sys.stderr)
         return 1 if missing or late else 0
     if verb == "delete":
-        for path in folder.glob("*.json"):
-            path.unlink()
-        (folder / "deleted").touch()
+        for path in (*folder.glob(f"{rest[1]}-worker-*.json"), folder / f"{LAUNCHER}.json"):
+            path.unlink(missing_ok=True)
     elif verb == "exec":
         target = rest[-1].rpartition("/tmp/")[2]
         (folder / target).write_text(sys.stdin.read(), encoding="utf-8")
