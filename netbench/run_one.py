@@ -53,6 +53,8 @@ def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Pl
         )
         record = replace(record, notes=(*record.notes, *parsed.notes))
         remember(context, run, record)
+        if isinstance(place, MpiJobPlace):
+            place.close()  # an MPIJob is one run; that of a run that failed goes with `trouble`
     except (NotSane, MissingSoftware, PlaceError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         trouble = place.trouble() if place else None

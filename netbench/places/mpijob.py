@@ -74,7 +74,6 @@ class MpiJobPlace(PodPlace):
         self._workers = [f"{self._job}-worker-{i}" for i in range(len(self._nodes))]
         self._port = PORT
         self._launcher: Mapping[str, Any] = {}
-        self._launched = False
 
     def require_operator(self) -> None:
         """Raise `UsageError` where the cluster knows no MPIJobs, or nothing takes them up; no pod is started."""
@@ -97,11 +96,10 @@ class MpiJobPlace(PodPlace):
 
     def open(self) -> None:
         """Make the MPIJob of the next run and wait for its pods. Raises `PlaceError` that names pod and reason."""
-        if self._seats and not self._launched:
+        if self._seats:
             return
         if self._image == OWN_SOFTWARE:
             self._image = self._pause_image()
-        self._seats, self._launched = [], False
         if self._network == "native":
             # the host's network is shared with others, who have ports of their own
             self._port = 20000 + random.randrange(10000)  # noqa: S311 - only has to be free
@@ -144,7 +142,6 @@ class MpiJobPlace(PodPlace):
 
         Raises `PlaceError` where the launcher was lost.
         """
-        self._launched = True
         (folder / "mpijob.json").write_text(json.dumps(self.job(), indent=1), encoding="utf-8")
         self._put(AGENT, (folder / "agent.sh").read_text(encoding="utf-8"))
         # the operator's environment names its host file and options for its own agent
@@ -169,7 +166,11 @@ class MpiJobPlace(PodPlace):
                 # what a run left is looked at, and deleted with the job
                 "runPolicy": {"cleanPodPolicy": "None", "backoffLimit": 0},
                 "mpiReplicaSpecs": {
-                    "Launcher": {"replicas": 1, "restartPolicy": "Never", "template": self._launcher_template()},
+                    "Launcher": {
+                        "replicas": 1,
+                        "restartPolicy": "Never",
+                        "template": self._template("launcher", LAUNCHER),
+                    },
                     "Worker": {
                         "replicas": len(self._nodes),
                         "restartPolicy": "Never",
@@ -178,9 +179,6 @@ class MpiJobPlace(PodPlace):
                 },
             },
         }
-
-    def _launcher_template(self) -> dict[str, Any]:
-        return self._template("launcher", LAUNCHER)
 
     def _worker_template(self) -> dict[str, Any]:
         template = self._template("worker", WORKER)

@@ -114,6 +114,22 @@ def test_a_run_in_an_mpijob_has_the_ranks_in_the_plans_order_and_says_how_it_was
     assert not list(pods.glob("*.json"))
 
 
+def test_nothing_of_an_mpijob_stays_after_its_run(
+    prefix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[list[Path]] = []
+    save = Record.save
+
+    def look_and_save(self: Record, folder: Path) -> Path:
+        left.append(list((tmp_path / "pods").glob("*.json")))
+        return save(self, folder)
+
+    monkeypatch.setattr(Record, "save", look_and_save)
+    outcome, _, _ = campaign(tmp_path, prefix, places=["mpijob-mesh"])
+    assert outcome.exit_code == 0
+    assert left == [[], []]
+
+
 @pytest.mark.parametrize(
     ("body", "trouble", "reason"),
     [
