@@ -128,6 +128,18 @@ def same_cpu_limit(base: Side, other: Side, margin: float, seed: int) -> Iterato
         yield Finding("cpu use", "refuse", f"{text}: a CPU limit, or more ranks than CPUs")
 
 
+def same_launcher(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
+    """The ranks were started in the same way, or the difference may be that of the launchers."""
+    kinds = [{r.launcher for r in side.records} for side in (base, other)]
+    if kinds[0] == kinds[1]:
+        return
+    if None in kinds[0] | kinds[1]:
+        yield Finding("launcher", "unknown", "what started the ranks")
+    else:
+        one, two = (", ".join(sorted(map(str, side))) for side in kinds)
+        yield Finding("launcher", "flag", f"the ranks were started by {one} at {base.place}, by {two} at {other.place}")
+
+
 def same_transport(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
     """Shared memory on one side and TCP on the other is no comparison of networks."""
     kinds = [{r.transport for r in side.records} for side in (base, other)]
@@ -267,6 +279,7 @@ RULES: tuple[Callable[[Side, Side, float, int], Iterator[Finding]], ...] = (
     same_nodes,
     same_affinity,
     same_cpu_limit,
+    same_launcher,
     same_transport,
     same_binaries,
     same_inputs,

@@ -21,6 +21,8 @@ STATES: Mapping[str, str] = {
     "pod-native": "mesh",
     "pod-mesh": "mesh",
     "pod-flannel": "flannel",
+    "mpijob-native": "mesh",
+    "mpijob-mesh": "mesh",
 }
 
 
@@ -184,7 +186,11 @@ def _nonsense(plan: Plan) -> list[tuple[str, str]]:
     if not plan.cluster.makes_clusters and "bare-metal" in all_places and all_places - {"bare-metal"}:
         what = "a cluster that is always there leaves no bare-metal; give cluster.spec, or drop one of them"
         problems.append(("places", what))
-    if plan.mpi.launcher in ("flux", "srun") and any(place.startswith("pod-") for place in all_places):
+    by_operator = sorted(place for place in all_places if place.startswith("mpijob-"))
+    if by_operator and (plan.cluster.managed or plan.cluster.spec):
+        what = "a cluster that netbench makes has no mpi-operator; give cluster.kubeconfig of one that has it"
+        problems.append(("places", f"{', '.join(by_operator)}: {what}"))
+    if plan.mpi.launcher in ("flux", "srun") and any(not place.startswith("bare-metal") for place in all_places):
         problems.append(
             ("mpi.launcher", f"{plan.mpi.launcher} starts ranks on bare metal only; in pods: hydra, openmpi")
         )

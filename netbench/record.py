@@ -131,7 +131,7 @@ class Record:
     id: str = about("unique in its folder; also the file's name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     campaign: str = about("runs of one plan on one allocation; never pooled with another campaign")
     case: Case = about("what was run")
-    place: str = about("bare-metal, bare-metal-beside, pod-native, pod-mesh, pod-flannel, ...", pattern=r"^[a-z0-9-]+$")
+    place: str = about("bare-metal, bare-metal-beside, pod-native, pod-mesh, mpijob-mesh, ...", pattern=r"^[a-z0-9-]+$")
     node_count: int = about("machines that took part", minimum=1)
     ranks: int = about("MPI ranks (1 where there is no MPI)", minimum=1)
     repeat: int = about("number of this repetition, from 1; runs of one repeat at all places form a block", minimum=0)
@@ -144,6 +144,10 @@ class Record:
     interleaved: bool = about("true: places took turns in shuffled order within each repeat", default=False)
     seed: int | None = about("seed of the plan's shuffle", default=None)
     nodes: tuple[Node, ...] = about("in rank order; empty: not recorded", default=())
+    launcher: str | None = about(
+        "what started the ranks: hydra, openmpi, flux, srun, mpijob (hydra); null: no MPI, or not recorded",
+        default=None,
+    )
     argv: tuple[str, ...] = about("the command as executed", default=())
     env: Mapping[str, str] = about("environment that matters (MPI, UCX, OMP, placement)", default={})
     affinity: tuple[Rank, ...] = about("every rank; empty: not recorded", default=())

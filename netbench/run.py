@@ -62,7 +62,7 @@ def run_plan(
     """Make all runs of `plan` that `out` does not hold yet; with `retry`, those again that failed.
 
     `deadline`: seconds after which no further run is begun. Raises `UsageError` for a folder of another plan, or one
-    in which another netbench is at work.
+    in which another netbench is at work, and for a cluster that lacks what a place needs.
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
@@ -71,10 +71,12 @@ def run_plan(
         outcome = Outcome(left_out=left_out)
         for reason in left_out:
             say(f"left out: {reason}")
-        context, stage = _prepare(plan, out, [run for run in runs if retry or not _record(out, run).is_file()], say)
+        wanted = [run for run in runs if retry or not _record(out, run).is_file()]
+        context, stage = _prepare(plan, out, wanted, say)
         campaign = _Campaign(out, len(runs), context, stage, outcome, say, retry)
         ends = time.monotonic() + deadline if deadline else None
         try:
+            stage.require({run.place for run in wanted})
             for run in runs:
                 if ends and time.monotonic() > ends:
                     outcome.missing += 1

@@ -21,6 +21,7 @@ from netbench.cases.software import MissingSoftware
 from netbench.launch import PATH, Seat, cpus_env, mpi_argv, ranks_seen, transport_env, with_names, write_agent
 from netbench.places.base import Place, PlaceError
 from netbench.places.hosts import own_address
+from netbench.places.mpijob import AGENT, MpiJobPlace
 from netbench.places.pod import PodPlace
 from netbench.record import Case as RecordCase
 from netbench.record import Record, Sanity
@@ -52,6 +53,8 @@ def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Pl
         )
         record = replace(record, notes=(*record.notes, *parsed.notes))
         remember(context, run, record)
+        if isinstance(place, MpiJobPlace):
+            place.close()  # an MPIJob is one run; that of a run that failed goes with `trouble`
     except (NotSane, MissingSoftware, PlaceError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         trouble = place.trouble() if place else None
@@ -76,7 +79,7 @@ def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[S
     elif case.kind == "pair":
         attempt.ended = _pair(attempt, case, setup, seats)
     else:
-        attempt.ended = _mpi(attempt, context, command, seats)
+        attempt.ended = _mpi(attempt, context, command, place, seats)
     attempt.after = look(seats)
     note_conditions(attempt, seats)
     reason = attempt.ended.why(run.time_limit)
@@ -94,7 +97,8 @@ def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[S
     return parsed
 
 
-def _mpi(attempt: Attempt, context: Context, command: Command, seats: Sequence[Seat]) -> Ended:
+def _mpi(attempt: Attempt, context: Context, command: Command, place: Place, seats: Sequence[Seat]) -> Ended:
+    job = place if isinstance(place, MpiJobPlace) else None
     run, mpi = attempt.run, context.plan.mpi
     interfaces = {attempt.before[seat.name].interface_of(seat.address) for seat in seats}
     interface = next(iter(interfaces)) if len(interfaces) == 1 else None
@@ -102,8 +106,9 @@ def _mpi(attempt: Attempt, context: Context, command: Command, seats: Sequence[S
     env = {**command.env, **transport_env(mpi.transport, interface), **held, **mpi.env}
     agent = mpiexec = None
     if mpi.launcher in ("hydra", "openmpi"):
-        agent = write_agent(attempt.folder / "agent.sh", seats)
+        agent = write_agent(attempt.folder / "agent.sh", job.by_ssh(seats) if job else seats)
         mpiexec = context.software.mpiexec()
+    here = own_address(context.plan.hosts[0].address if context.plan.hosts else seats[0].address)
     argv = mpi_argv(
         mpi.launcher,
         seats,
@@ -111,12 +116,16 @@ def _mpi(attempt: Attempt, context: Context, command: Command, seats: Sequence[S
         command.argv,
         {**env, "NETBENCH_RUN": run.id},
         mpiexec=mpiexec,
-        agent=agent,
-        localhost=own_address(context.plan.hosts[0].address if context.plan.hosts else seats[0].address),
+        agent=Path(AGENT) if job else agent,
+        localhost=job.launcher_address() if job else here,
         folder=command.folder,
     )
-    attempt.record = replace(attempt.record, argv=tuple(argv), env=env)
-    ended = execute(argv, run.time_limit, attempt.folder / "stdout.txt", attempt.folder / "stderr.txt")
+    launcher = f"mpijob ({mpi.launcher})" if job else mpi.launcher
+    attempt.record = replace(attempt.record, argv=tuple(argv), env=env, launcher=launcher)
+    if job:
+        ended = job.launch(argv, run.time_limit, attempt.folder)
+    else:
+        ended = execute(argv, run.time_limit, attempt.folder / "stdout.txt", attempt.folder / "stderr.txt")
     attempt.record = replace(attempt.record, affinity=tuple(ranks_seen(ended.stderr)))
     return ended
 

@@ -95,9 +95,13 @@ def _cells(plan: Plan) -> tuple[list[Cell], list[str]]:
         limit = wanted.time_limit or plan.time_limit
         places = wanted.places or plan.places
         if case.kind == "pod":
-            without = [place for place in places if not place.startswith("pod-")]
+            without = [place for place in places if place.startswith("bare-metal")]
             left_out += [f"{case.name} at {place}: there are no pods" for place in without]
             places = tuple(place for place in places if place not in without)
+        if case.kind != "mpi":
+            by_operator = [place for place in places if place.startswith("mpijob-")]
+            left_out += [f"{case.name} at {place}: an MPIJob starts MPI programs only" for place in by_operator]
+            places = tuple(place for place in places if place not in by_operator)
         for node_count in wanted.nodes or plan.nodes:
             for each in (wanted.ranks_per_node or plan.ranks_per_node) if case.kind == "mpi" else (0,):
                 ranks = node_count * each or 1

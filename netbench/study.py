@@ -25,6 +25,8 @@ USUAL_ORDER = (
     "pod-native",
     "pod-mesh",
     "pod-flannel",
+    "mpijob-native",
+    "mpijob-mesh",
     "usernetes",
 )
 

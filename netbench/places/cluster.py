@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from netbench.launch import Seat
 from netbench.places import idle
 from netbench.places.base import Place, PlaceError
 from netbench.places.hosts import HostPlace
+from netbench.places.mpijob import MpiJobPlace
 from netbench.places.pod import Kubectl, PodPlace
 from netbench.places.reach import PROBE_LIMIT, on_seats
 from netbench.places.usernetes import Managed
@@ -36,6 +37,15 @@ class Stage:
         self.idle_cost: dict[str, float | None] = {}
         self.versions: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
+
+    def require(self, names: Collection[str]) -> None:
+        """Raise `UsageError` where a cluster that is there already lacks what one of the places `names` needs."""
+        if self._plan.cluster.makes_clusters:
+            return
+        for name in sorted(names):
+            place = self._make(name, STATES[name])
+            if isinstance(place, MpiJobPlace):
+                place.require_operator()
 
     def place(self, name: str) -> Place:
         """The place `name`, open, with the cluster in its state. Raises `PlaceError`.
@@ -123,9 +133,10 @@ class Stage:
         return any(STATES[place] == network for place in named)
 
     def _make(self, name: str, state: str) -> Place:
-        if not name.startswith("pod-"):
+        if name.startswith("bare-metal"):
             return HostPlace(name, self.seats)
-        return PodPlace(name, self.seats, self._kubectl(state), image=self._plan.cluster.image, mounts=self._mounts)
+        kind = MpiJobPlace if name.startswith("mpijob-") else PodPlace
+        return kind(name, self.seats, self._kubectl(state), image=self._plan.cluster.image, mounts=self._mounts)
 
     def _kubectl(self, state: str) -> Kubectl:
         cluster = self._plan.cluster

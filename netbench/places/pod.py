@@ -65,7 +65,7 @@ class PodPlace:
         ready_within: float = 90,
     ) -> None:
         self.name = name
-        self._network = name.removeprefix("pod-")
+        self._network = name.partition("-")[2]
         self._nodes = [host.name for host in hosts]
         self._host_addresses = {host.name: host.address for host in hosts}
         self._kubectl = kubectl
@@ -84,10 +84,7 @@ class PodPlace:
         self._delete([pod["metadata"]["name"] for pod in pods])
         self._kubectl("create", "-f", "-", stdin=_list(pods))
         states = self._wait_ready([pod["metadata"]["name"] for pod in pods])
-        self._seats = [
-            Seat(node, self._address(states[self._pod(i)], node), (*self._kubectl.argv, "exec", self._pod(i), "--"))
-            for i, node in enumerate(self._nodes)
-        ]
+        self._seats = [self._seat(states[self._pod(i)], node) for i, node in enumerate(self._nodes)]
 
     def seats(self) -> Sequence[Seat]:
         """The pods, with their addresses."""
@@ -179,6 +176,9 @@ class PodPlace:
             "spec": spec,
         }
 
+    def _seat(self, pod: Mapping[str, Any], node: str) -> Seat:
+        return Seat(node, self._address(pod, node), (*self._kubectl.argv, "exec", pod["metadata"]["name"], "--"))
+
     def _address(self, pod: Mapping[str, Any], node: str) -> str:
         """A native pod has the host's addresses, though Kubernetes knows it by that of the node in the mesh."""
         return self._host_addresses[node] if self._network == "native" else str(pod["status"]["podIP"])
@@ -202,8 +202,12 @@ class PodPlace:
         self._kubectl("delete", "pod", *names, "--ignore-not-found", "--grace-period=0", "--force", "--wait=true")
 
     def _states(self, names: Sequence[str]) -> dict[str, Any]:
+        return {name: pod for name, pod in self._listed().items() if name in names}
+
+    def _listed(self) -> dict[str, Any]:
+        """All pods of this place by name."""
         listed = json.loads(self._kubectl("get", "pods", "-l", f"{LABEL}={self.name}", "-o", "json"))
-        return {pod["metadata"]["name"]: pod for pod in listed["items"] if pod["metadata"]["name"] in names}
+        return {pod["metadata"]["name"]: pod for pod in listed["items"]}
 
     def _wait_ready(self, names: Sequence[str]) -> dict[str, Any]:
         deadline = time.monotonic() + self._ready_within
@@ -262,7 +266,8 @@ def _wrong(pod: Mapping[str, Any]) -> str | None:
             return f"cannot start: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
         ended = state.get("state", {}).get("terminated")
         if ended:
-            return f"ended: {ended.get('reason', '')} (exit code {ended.get('exitCode')})"
+            said = str(ended.get("message", "")).strip().rpartition("\n")[2]
+            return f"ended: {ended.get('reason', '')} (exit code {ended.get('exitCode')}): {said}".removesuffix(": ")
     if status.get("phase") in ("Failed", "Succeeded"):
         return f"{status['phase'].lower()}: {status.get('reason', '')} {status.get('message', '')}".rstrip(": ")
     return None

@@ -21,6 +21,8 @@ PLACES = {
     "pod-native": "pods on the hosts' own network",
     "pod-mesh": "pods on the encrypted mesh",
     "pod-flannel": "pods on flannel's network (Usernetes' way)",
+    "mpijob-native": "pods on the hosts' own network, started by an MPIJob",
+    "mpijob-mesh": "pods on the encrypted mesh, started by an MPIJob",
     "usernetes": "pods of Usernetes",
 }
 METRICS = {

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fake_mpi_operator
+
 READY = {"phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
 NO_IMAGE = {"waiting": {"reason": "ErrImageNeverPull", "message": "image is not there"}}
 EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
@@ -21,8 +23,14 @@ def main(folder: Path, words: list[str]) -> int:
     trouble = (folder / "trouble").read_text().strip() if (folder / "trouble").exists() else ""
     if trouble == "gone":
         return complain("error: the server could not be reached")
+    if rest[:1] == ["-i"] or verb == "logs" or any("mpijobs" in word for word in rest):
+        return fake_mpi_operator.main(folder, verb, rest, trouble)
     if verb == "create":
-        for pod in json.load(sys.stdin)["items"]:
+        made = json.load(sys.stdin)
+        if made["kind"] == "MPIJob":
+            fake_mpi_operator.take_up(folder, made, trouble)
+            return 0
+        for pod in made["items"]:
             broken = {"phase": "Pending", "containerStatuses": [{"state": NO_IMAGE}]}
             write(folder, {**pod, "status": broken if trouble == "image" else READY})
     elif verb == "delete":
@@ -37,7 +45,8 @@ def main(folder: Path, words: list[str]) -> int:
     elif "--watch" in rest:
         watch(folder)
     else:
-        print(json.dumps({"items": pods(folder)}))
+        wanted = rest[rest.index("-l") + 1].partition("=")[2]
+        print(json.dumps({"items": [pod for pod in pods(folder) if wanted in pod["metadata"]["labels"].values()]}))
     return 0
 
 

@@ -34,6 +34,7 @@ def record(place: str = "bare-metal", repeat: int = 1, value: float = 10.0, **ch
         "seed": 7,
         "order": repeat,
         "nodes": tuple(node(name) for name in names),
+        "launcher": "hydra",
         "argv": ("mpiexec.hydra", "-n", "2", "osu_latency"),
         "affinity": tuple(Rank(i, name, "0-15") for i, name in enumerate(names)),
         "limits": tuple(Limits(name, before=Throttling(100, 0, 0), after=Throttling(200, 0, 0)) for name in names),

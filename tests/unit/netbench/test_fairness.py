@@ -95,6 +95,18 @@ def test_ranks_bound_to_other_cpus_are_flagged() -> None:
     assert said(findings(bound("3", "3"), bound("2", "2"))) == [("affinity", "flag")]
 
 
+def launched(by: str | None) -> Change:
+    return lambda r: replace(r, launcher=by)
+
+
+def test_ranks_that_were_started_in_another_way_are_flagged() -> None:
+    found = findings(launched("mpijob (hydra)"))
+    assert said(found) == [("launcher", "flag")]
+    assert found[0].text == "the ranks were started by hydra at bare-metal, by mpijob (hydra) at pod-native"
+    assert said(findings(launched(None))) == [("launcher", "unknown")]
+    assert both(launched(None)) == both(launched("srun")) == []
+
+
 def limited(cores: float | None, throttled: int = 0) -> Change:
     limits = (Limits("node1", cores, None, None, Throttling(0, 0, 0), Throttling(100, throttled, 5 * throttled)),)
     return lambda r: replace(r, limits=limits)
