@@ -32,7 +32,7 @@ nodes: 2
 hosts: [HOSTS]
 durability: memory
 devices:
-  - {name: fuse, paths: [/dev/fuse, /dev/zer*], count: 2}
+  - {name: tun, paths: [/dev/net/tun, /dev/zer*], count: 2}
   - {name: gpu, paths: ["cdi:example.com/gpu=0"], count: 8}
   - {name: plug, paths: [PLUG], count: 1}
 """
@@ -66,11 +66,11 @@ containerEdits:
 devices:
 - containerEdits:
     deviceNodes:
-    - path: /dev/fuse
+    - path: /dev/net/tun
   name: "0"
 - containerEdits:
     deviceNodes:
-    - path: /dev/fuse
+    - path: /dev/net/tun
   name: all
 kind: example.com/gpu
 """

@@ -26,7 +26,7 @@ NO_HOOK = "hooks: [{hookName: createContainer, path: /usr/bin/no-such-ctk, args:
 
 
 def test_a_vendors_file_gives_a_pod_its_devices_mounts_and_environment(meshed: Meshed) -> None:
-    show = f"ls -l /dev/fuse; echo $EXAMPLE_VISIBLE_DEVICES; ls /usr/bin/example-smi; {SLEEP}"
+    show = f"ls -l /dev/net/tun; echo $EXAMPLE_VISIBLE_DEVICES; ls /usr/bin/example-smi; {SLEEP}"
     assert meshed.apply(simple_pod("gpu", meshed.busybox(), show, container=ASKS)).returncode == 0
     meshed.pod("gpu")
     said = meshed.kubectl("logs", "gpu")

@@ -64,18 +64,18 @@ def test_a_native_pod_off_the_hosts_network_is_refused_with_the_reason(meshed: M
 
 def test_a_pod_gets_the_device_files_it_asks_for_and_no_other_pod_does(meshed: Meshed) -> None:
     image = meshed.busybox()
-    asks = {"resources": {"limits": {"usernetes.dev/fuse": "1"}}}
-    show = f"ls -l /dev/fuse /dev/zero; head -c 4 /dev/zero | wc -c; {SLEEP}"
+    asks = {"resources": {"limits": {"usernetes.dev/tun": "1"}}}
+    show = f"ls -l /dev/net/tun /dev/zero; head -c 4 /dev/zero | wc -c; {SLEEP}"
     assert meshed.apply(simple_pod("device", image, show, container=asks)).returncode == 0
     meshed.pod("device")
     said = meshed.kubectl("logs", "device")
     assert "10, 229" in said
     assert "4" in said.split()
-    assert meshed.usernetes("kubectl", "exec", "meshpod", "--", "ls", "/dev/fuse").returncode != 0
+    assert meshed.usernetes("kubectl", "exec", "meshpod", "--", "ls", "/dev/net/tun").returncode != 0
 
 
 def test_every_node_offers_as_many_as_the_spec_says(meshed: Meshed) -> None:
-    path = "jsonpath={.items[*].status.allocatable.usernetes\\.dev/fuse}"
+    path = "jsonpath={.items[*].status.allocatable.usernetes\\.dev/tun}"
     # A kubelet reports what changed with its next status, every 5 seconds.
     eventually(lambda: meshed.kubectl("get", "nodes", "-o", path) == "2 2", 30, "both nodes' devices")
 
