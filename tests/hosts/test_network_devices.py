@@ -30,7 +30,7 @@ def test_a_vendors_file_gives_a_pod_its_devices_mounts_and_environment(meshed: M
     assert meshed.apply(simple_pod("gpu", meshed.busybox(), show, container=ASKS)).returncode == 0
     meshed.pod("gpu")
     said = meshed.kubectl("logs", "gpu")
-    assert "10, 229" in said
+    assert "10, 200" in said
     assert {"void", "/usr/bin/example-smi"} <= set(said.split())
     meshed.kubectl("delete", "pod", "gpu", "--wait=false")
 
