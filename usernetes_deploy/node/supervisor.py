@@ -156,6 +156,7 @@ class Supervisor:
             kubelet.argv(config),
             env={**kubelet.environment(), "PATH": f"{runtime.HELPERS}:{os.environ['PATH']}"},
             prepare=lambda: self._before_kubelet(containerd),
+            started=self._tell_storage,
             timer_slack=kubelet.TIMER_SLACK,
         )
         if config.devices:
@@ -241,6 +242,19 @@ class Supervisor:
     def _before_kubelet(self, containerd: Component) -> None:
         wait_until(containerd.ready.is_set, 60, "containerd ready")
         self._wait_for_api(serving=True)
+
+    def _tell_storage(self, process: subprocess.Popen[bytes]) -> None:
+        """Complete the Node's status as soon as its kubelet has made it."""
+        api, pause = self._api(), 0.1
+        path, body = f"/api/v1/nodes/{self.config.name}/status", kubelet.storage(self.config)
+        while process.poll() is None:
+            try:
+                api.request("PATCH", path, body, "application/merge-patch+json")
+                break
+            except UsernetesError:
+                time.sleep(pause)
+                pause = min(pause * 1.3, 5.0)
+        api.close()
 
     def _api(self) -> Api:
         """The API as this node's kubelet, over the host's network.
