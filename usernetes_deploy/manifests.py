@@ -17,10 +17,14 @@ VOLUMES = "/var/lib/usernetes-node/volumes"
 SHARED = "/var/lib/usernetes-node/shared"
 
 
-def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str, ca: str) -> list[dict[str, Any]]:
+def objects(
+    spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str, ca: str, *, counted: bool
+) -> list[dict[str, Any]]:
     """All objects to apply, in order; `ca` (PEM) is what metrics-server's certificate is signed by.
 
-    >>> found = objects(ClusterSpec(), "10.64.0.1", "10.96.0.10", "localhost/usernetes/busybox:1.35.0", "")
+    `counted`: every node has delegated cgroups, so that what a pod uses is known.
+
+    >>> found = objects(ClusterSpec(), "10.64.0.1", "10.96.0.10", "localhost/busybox:1.35.0", "", counted=True)
     >>> [item["kind"] for item in found][:2]
     ['ClusterRoleBinding', 'ClusterRole']
     """
@@ -40,6 +44,8 @@ def objects(spec: ClusterSpec, control_plane_ip: str, dns_ip: str, busybox: str,
         )
     if spec.metrics:
         found += _metrics(control_plane_ip, ca)
+        if not counted:
+            found.append(_autoscaler_without_metrics())
     return found
 
 
@@ -49,6 +55,35 @@ def local_path_config(spec: ClusterSpec) -> str:
     if not spec.storage.shared:
         return json.dumps(local)
     return json.dumps({"storageClassConfigs": {"local-path": local, "shared": {"sharedFileSystemPath": SHARED}}})
+
+
+def _autoscaler_without_metrics() -> dict[str, Any]:
+    """The built-in role of the HorizontalPodAutoscaler, less the usage of pods.
+
+    Without cgroups of their own all pods seem to use what their host does, and whatever scales by that would grow to
+    its maximum. Custom and external metrics are as true as ever.
+    """
+
+    def rule(groups: list[str], resources: list[str], verbs: list[str]) -> dict[str, Any]:
+        return {"apiGroups": groups, "resources": resources, "verbs": verbs}
+
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {
+            "name": "system:controller:horizontal-pod-autoscaler",
+            # Else the API puts the rule back at each of its starts.
+            "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"},
+        },
+        "rules": [
+            rule(["autoscaling"], ["horizontalpodautoscalers"], ["get", "list", "watch"]),
+            rule(["autoscaling"], ["horizontalpodautoscalers/status"], ["update"]),
+            rule(["*"], ["*/scale"], ["get", "update"]),
+            rule([""], ["pods"], ["list", "watch"]),
+            rule(["custom.metrics.k8s.io", "external.metrics.k8s.io"], ["*"], ["get", "list", "watch"]),
+            rule(["", "events.k8s.io"], ["events"], ["create", "patch", "update"]),
+        ],
+    }
 
 
 def _metrics(address: str, ca: str) -> list[dict[str, Any]]:

@@ -334,6 +334,61 @@ def test_kubectl_top_nodes_tells_what_nodes_use(cluster: Cluster) -> None:
     assert all(row[3].endswith("Mi") and int(row[3][:-2]) > 0 for row in rows)
 
 
+def test_nothing_scales_by_a_usage_that_nobody_counts(cluster: Cluster) -> None:
+    if cluster.status()["limitsEnforced"]:
+        pytest.skip("cgroups are delegated here: what pods use is known")
+    web = pod_spec(cluster, "exec sleep 3600", container={"resources": {"requests": {"cpu": "1m"}}})
+    cluster.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "scaled"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "scaled"}},
+                "template": {"metadata": {"labels": {"app": "scaled"}}, "spec": web},
+            },
+        }
+    )
+    cluster.kubectl("autoscale", "deployment/scaled", "--min=1", "--max=3", "--cpu=50%")
+
+    def why() -> str:
+        conditions = cluster.get("hpa", "scaled")["status"].get("conditions") or []
+        return "".join(item["message"] for item in conditions if item["type"] == "ScalingActive")
+
+    wait_for(
+        lambda: 'cannot list resource "pods" in API group "metrics.k8s.io"' in why(), "the autoscaler says why", 90
+    )
+    cluster.kubectl("delete", "hpa", "scaled")
+    assert cluster.get("deployment", "scaled")["spec"]["replicas"] == 1
+
+
+def test_a_pod_may_ask_for_ephemeral_storage(cluster: Cluster) -> None:
+    asks = {"resources": {"requests": {"ephemeral-storage": "50Mi"}, "limits": {"ephemeral-storage": "2Gi"}}}
+    cluster.apply(pod("asks", pod_spec(cluster, "echo there is", restartPolicy="Never", container=asks)))
+    assert finished(cluster, "asks") == "there is\n"
+
+
+def test_a_network_policy_is_taken_with_the_warning_that_it_is_not_enforced(cluster: Cluster) -> None:
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "closed"},
+        "spec": {"podSelector": {"matchLabels": {"app": "nobody"}}, "policyTypes": ["Ingress"]},
+    }
+    done = cluster.usernetes("kubectl", "apply", "-f", "-", stdin=json.dumps(policy))
+    assert done.returncode == 0
+    assert "does not enforce NetworkPolicies" in done.stderr
+    cluster.kubectl("delete", "networkpolicy", "closed")
+
+
+def test_a_node_is_looked_into_with_kubectl_debug(cluster: Cluster) -> None:
+    image = next(name for name in cluster.status()["nodes"][0]["images"] if "/busybox:" in name)
+    script = "test -d /host/proc && ps | grep -q kubele[t] && echo seen"
+    cluster.kubectl("debug", "node/node1", f"--image={image}", "--", "sh", "-c", script)
+    name = cluster.get("pods", "-l", "app.kubernetes.io/managed-by=kubectl-debug")["items"][0]["metadata"]["name"]
+    assert finished(cluster, name) == "seen\n"
+
+
 def test_nodes_carry_their_cluster_and_their_address_inside_it(cluster: Cluster) -> None:
     items = cluster.get("nodes")["items"]
     assert [item["metadata"]["labels"]["usernetes.dev/cluster"] for item in items] == [cluster.name] * 2

@@ -10,14 +10,16 @@ from usernetes_deploy import manifests, spec
 from usernetes_deploy.api import CLUSTER_SCOPED, path_of
 
 
-def made(**fields: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    found = manifests.objects(spec.load(fields), "10.64.0.1", "10.96.0.10", "localhost/busybox:1", "THE CA")
+def made(*, counted: bool = True, **fields: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    found = manifests.objects(
+        spec.load(fields), "10.64.0.1", "10.96.0.10", "localhost/busybox:1", "THE CA", counted=counted
+    )
     return {(item["kind"], item["metadata"]["name"]): item for item in found}
 
 
 def test_every_object_has_a_path_and_none_is_there_twice() -> None:
     found = manifests.objects(
-        spec.load({"metrics": True, "storage": {"shared": "/s"}}), "10.64.0.1", "10.96.0.10", "b", ""
+        spec.load({"metrics": True, "storage": {"shared": "/s"}}), "10.64.0.1", "10.96.0.10", "b", "", counted=False
     )
     paths = [path_of(item) for item in found]
     assert len(set(paths)) == len(paths)
@@ -55,3 +57,19 @@ def test_the_metrics_api_trusts_the_clusters_authority_and_is_never_unchecked() 
     service = made(metrics=True)["APIService", "v1beta1.metrics.k8s.io"]["spec"]
     assert base64.b64decode(service["caBundle"]) == b"THE CA"
     assert "insecureSkipTLSVerify" not in service
+
+
+def test_a_network_policy_is_taken_with_a_warning_and_never_refused() -> None:
+    found = made()
+    name = "usernetes-network-policy"
+    assert found["ValidatingAdmissionPolicyBinding", name]["spec"]["validationActions"] == ["Warn"]
+    assert found["ValidatingAdmissionPolicy", name]["spec"]["failurePolicy"] == "Ignore"
+
+
+def test_nothing_scales_by_the_usage_of_pods_where_nobody_counts_it() -> None:
+    role = ("ClusterRole", "system:controller:horizontal-pod-autoscaler")
+    assert role not in made(metrics=True)
+    assert role not in made(counted=False)  # there is no metrics-server to lead it astray
+    found = made(metrics=True, counted=False)[role]
+    assert "metrics.k8s.io" not in [group for rule in found["rules"] for group in rule["apiGroups"]]
+    assert found["metadata"]["annotations"] == {"rbac.authorization.kubernetes.io/autoupdate": "false"}

@@ -24,7 +24,7 @@ from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import resolvers
 from usernetes_deploy.network.base import Context
 from usernetes_deploy.node import control, control_plane, devices, filesystem, kubelet, proxy, runtime
-from usernetes_deploy.node.cluster_api import PATIENCE, identity, wait_for_api
+from usernetes_deploy.node.cluster_api import PATIENCE, as_kubelet, identity, wait_for_api
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
 from usernetes_deploy.node.following import Following
 from usernetes_deploy.node.native import NativeStarter
@@ -149,6 +149,7 @@ class Supervisor:
             kubelet.argv(config),
             env={**kubelet.environment(), "PATH": f"{runtime.HELPERS}:{os.environ['PATH']}"},
             prepare=lambda: self._before_kubelet(containerd),
+            started=self._tell_storage,
             timer_slack=kubelet.TIMER_SLACK,
         )
         if config.devices:
@@ -238,6 +239,19 @@ class Supervisor:
 
     def _wait_for_api(self) -> None:
         wait_for_api(self.config)
+
+    def _tell_storage(self, process: subprocess.Popen[bytes]) -> None:
+        """Complete the Node's status as soon as its kubelet has made it."""
+        api, pause = as_kubelet(self.config), 0.1
+        path, body = f"/api/v1/nodes/{self.config.name}/status", kubelet.storage(self.config)
+        while process.poll() is None:
+            try:
+                api.request("PATCH", path, body, "application/merge-patch+json")
+                break
+            except UsernetesError:
+                time.sleep(pause)
+                pause = min(pause * 1.3, 5.0)
+        api.close()
 
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
         wait_for_api(self.config, serving=True)

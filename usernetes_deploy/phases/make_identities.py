@@ -100,7 +100,14 @@ class MakeIdentities:
                     files=files,
                     manifests=(
                         [
-                            *manifests.objects(spec, node_ip, dns_ip(spec), busybox, identities.ca.pair.certificate),
+                            *manifests.objects(
+                                spec,
+                                node_ip,
+                                dns_ip(spec),
+                                busybox,
+                                identities.ca.pair.certificate,
+                                counted=all(place.cgroups == "delegated" for place in up.places.values()),
+                            ),
                             *own_objects,
                         ]
                         if control_plane

@@ -55,3 +55,41 @@ def test_an_object_that_is_refused_at_first_is_tried_again_while_the_server_live
         supervisor._persistently(refuse(100), lambda: True)
     with pytest.raises(UsernetesError, match="no matches"):
         supervisor._persistently(refuse(1), lambda: False)
+
+
+def test_the_size_of_the_disk_is_told_as_soon_as_there_is_a_node_and_not_for_a_kubelet_that_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, Any, str]] = []
+
+    class NotYet:
+        """An API that knows the Node from the third question on."""
+
+        def request(self, *words: Any) -> None:
+            asked.append(words)  # type: ignore[arg-type]
+            if len(asked) < 3:
+                raise UsernetesError("nodes not found")
+
+        def close(self) -> None:
+            pass
+
+    class Kubelet:
+        """A process with this return code."""
+
+        def __init__(self, code: int | None) -> None:
+            self.code = code
+
+        def poll(self) -> int | None:
+            return self.code
+
+    node = supervisor.Supervisor(config(tmp_path), tmp_path / "netns")
+    monkeypatch.setattr(supervisor, "as_kubelet", lambda _: NotYet())
+    monkeypatch.setattr(supervisor.time, "sleep", lambda _: None)
+    node._tell_storage(Kubelet(1))  # type: ignore[arg-type]
+    assert not asked
+    node._tell_storage(Kubelet(None))  # type: ignore[arg-type]
+    assert len(asked) == 3
+    method, path, body, _ = asked[-1]
+    assert (method, path) == ("PATCH", "/api/v1/nodes/node0/status")
+    assert body["status"]["capacity"] == body["status"]["allocatable"]
+    assert int(body["status"]["capacity"]["ephemeral-storage"]) > 1 << 20

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -130,20 +130,26 @@ func rewrite(text []byte, rules rules) ([]byte, error) {
 			return nil, fmt.Errorf("linux.namespaces: %w", err)
 		}
 	}
-	ownNetwork := false
+	ownNetwork, ownIPC := false, false
 	for _, one := range namespaces {
 		// Joining the namespace we are in would need rights over its owner: EPERM for the host's.
 		if one.Path != "" && rules.inside(one.Type, one.Path) {
 			continue
 		}
 		ownNetwork = ownNetwork || one.Type == "network"
+		ownIPC = ownIPC || one.Type == "ipc"
 		kept = append(kept, one)
 	}
 	if err := put(linux, "namespaces", kept); err != nil {
 		return nil, err
 	}
 	if rules.native && !ownNetwork {
-		if err := bindHostSys(config); err != nil {
+		if err := bindHosts(config, "sysfs", "/sys", "rbind", "ro", "nosuid", "noexec", "nodev"); err != nil {
+			return nil, err
+		}
+	}
+	if !ownIPC {
+		if err := bindHosts(config, "mqueue", "/dev/mqueue", "rbind", "nosuid", "noexec", "nodev"); err != nil {
 			return nil, err
 		}
 	}
@@ -158,21 +164,31 @@ func rewrite(text []byte, rules rules) ([]byte, error) {
 	return json.Marshal(config)
 }
 
-// bindHostSys replaces the mount of a fresh sysfs, which needs ownership of the network namespace, by the host's /sys.
-func bindHostSys(config object) error {
-	var mounts []object
+// bindHosts replaces the fresh mount of a file system, which needs ownership of the namespace that it shows, by the host's
+// own; where the host has none, the mount is left out.
+func bindHosts(config object, kind, path string, options ...string) error {
+	var mounts, kept []object
 	if err := json.Unmarshal(config["mounts"], &mounts); err != nil {
 		return fmt.Errorf("mounts: %w", err)
 	}
+	_, absent := os.Stat(path)
 	for _, mount := range mounts {
-		if !bytes.Equal(mount["type"], []byte(`"sysfs"`)) {
+		if string(mount["type"]) != strconv.Quote(kind) {
+			kept = append(kept, mount)
+			continue
+		}
+		if absent != nil {
 			continue
 		}
 		mount["type"] = json.RawMessage(`"none"`)
-		mount["source"] = json.RawMessage(`"/sys"`)
-		mount["options"] = json.RawMessage(`["rbind","ro","nosuid","noexec","nodev"]`)
+		for key, value := range map[string]any{"source": path, "options": options} {
+			if err := put(mount, key, value); err != nil {
+				return err
+			}
+		}
+		kept = append(kept, mount)
 	}
-	return put(config, "mounts", mounts)
+	return put(config, "mounts", kept)
 }
 
 func put(into object, key string, value any) error {

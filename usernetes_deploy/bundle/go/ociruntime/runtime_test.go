@@ -13,9 +13,11 @@ const config = `{
   "ociVersion": "1.2.0",
   "process": {"rlimits": [{"type": "RLIMIT_NOFILE", "hard": 18446744073709551615, "soft": 1024}]},
   "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
-             {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "ro"]}],
+             {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "ro"]},
+             {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid"]}],
   "linux": {"cgroupsPath": "/kubepods/x", "resources": {"memory": {"limit": 9007199254740993}},
-            "namespaces": [{"type": "pid"}, {"type": "network", "path": "/joined"}, {"type": "uts", "path": "/other"}]}
+            "namespaces": [{"type": "pid"}, {"type": "network", "path": "/joined"}, {"type": "uts", "path": "/other"},
+                           {"type": "ipc", "path": "/ours"}]}
 }`
 
 func rewritten(t *testing.T, rules rules) map[string]any {
@@ -55,7 +57,7 @@ func TestLimitsStayWithDelegatedCgroups(t *testing.T) {
 
 func TestANamespaceWeAreInIsNotJoinedAgain(t *testing.T) {
 	kept := linux(rewritten(t, rules{}))["namespaces"].([]any)
-	if len(kept) != 2 || kept[1].(map[string]any)["path"] != "/other" {
+	if len(kept) != 3 || kept[1].(map[string]any)["path"] != "/other" {
 		t.Errorf("got %v", kept)
 	}
 }
@@ -78,6 +80,21 @@ func TestAPodWithItsOwnNetworkKeepsItsSysfs(t *testing.T) {
 	}
 	if mount := sysMount(rewritten(t, rules{})); mount["type"] != "sysfs" {
 		t.Errorf("got %v", mount)
+	}
+}
+
+func TestAPodOfTheHostsIPCGetsTheHostsQueues(t *testing.T) {
+	queues := func(config map[string]any) []any { return config["mounts"].([]any)[2:] }
+	if mount := queues(rewritten(t, rules{}))[0].(map[string]any); mount["type"] != "mqueue" {
+		t.Errorf("with its own: %v", mount)
+	}
+	found := queues(rewritten(t, rules{inside: func(_, path string) bool { return path == "/ours" }}))
+	if _, err := os.Stat("/dev/mqueue"); err != nil {
+		if len(found) != 0 {
+			t.Errorf("a host without queues: %v", found)
+		}
+	} else if found[0].(map[string]any)["source"] != "/dev/mqueue" {
+		t.Errorf("got %v", found)
 	}
 }
 
