@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.flux.instance import Instance
-from tests.flux.machines import on_host, wait_until
+from tests.flux.machines import UID, on_host, wait_until
 
 BRING_UP_SECONDS = 240  # a bound for a busy machine
-NODE_FOLDERS = "/var/tmp/usernetes-2073"
+NODE_FOLDERS = f"/var/tmp/usernetes-{UID}"
 
 
 @dataclass

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.users import user_id
+
 TOOLS = Path(__file__).resolve().parents[2] / "playbooks/roles/testhosts/files"
 PREFIX = "fl"
 SUBNET = "10.73.0"
 USER = "hpcfl"
-UID = 2073
+UID = user_id(USER, 60073)
 SUBIDS = "300000:65536"
 
 

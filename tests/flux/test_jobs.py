@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.flux.clusters import Clusters
+from tests.flux.clusters import NODE_FOLDERS, Clusters
 from tests.flux.instance import Instance
 from tests.flux.machines import UID, wait_until
 
@@ -292,7 +292,7 @@ def test_a_bundle_on_one_host_alone_travels_to_the_others(clusters: Clusters) ->
     here = "/var/tmp/of this host ü"
     clusters.instance.ask("cp", "-r", str(clusters.bundle), here, at="fl0")
     for host in clusters.instance.members:
-        clusters.instance.ask("rm", "-rf", "/var/tmp/usernetes-2073", at=host)
+        clusters.instance.ask("rm", "-rf", NODE_FOLDERS, at=host)
     argv = ["flux", "batch", "--output=kvs", "-N2", clusters.script, "--set", f"bundle={here}", "--", "true"]
     job = clusters.instance.ask(*argv)
     assert clusters.ended(job, 200) == 0

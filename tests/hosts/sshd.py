@@ -16,12 +16,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.users import user_id
+
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "playbooks" / "roles" / "testhosts" / "files"
 PREFIX = "sh"
 NETWORK = "10.74.0"
 USER = "hpcsh"
-UID = 2074
+UID = user_id(USER, 60074)
 SUBIDS = "400000:65536"
 STATE = Path("/var/lib/usernetes-testhosts") / PREFIX
 

@@ -69,7 +69,9 @@ def pastas(cluster: Cluster, node: int) -> list[int]:
 def test_each_node_has_one_and_status_says_so(outside: Cluster) -> None:
     assert {node["outer"] for node in outside.status()["nodes"]} == {"pasta"}
     assert [len(pastas(outside, node)) for node in (0, 1)] == [1, 1]
-    assert not [words for words in outside.account.processes().values() if words.startswith("slirp4netns")]
+    folders = [str(outside.node_folder(node)) for node in (0, 1)]
+    words = outside.account.processes().values()
+    assert not [line for line in words if line.startswith("slirp4netns") and any(folder in line for folder in folders)]
 
 
 def test_pods_and_run_reach_the_hosts_network(outside: Cluster) -> None:
@@ -118,6 +120,8 @@ def test_a_node_whose_pasta_dies_is_started_again(outside: Cluster) -> None:
 
 
 def test_down_leaves_nothing(outside: Cluster) -> None:
+    folders = [outside.node_folder(node) for node in (0, 1)]
     assert outside.usernetes("down").returncode == 0
-    left = outside.account.leftovers()
-    assert (left["processes"], left["files"], left["sockets"]) == ({}, [], [])
+    assert not [folder for folder in folders if folder.exists()]
+    words = outside.account.processes().values()
+    assert not [line for line in words if line.startswith("pasta ") or any(str(folder) in line for folder in folders)]

@@ -108,7 +108,7 @@ def spoiled(virtual_hosts: VirtualHosts) -> Iterator[VirtualHosts]:
     """Hosts that were never prepared; the first has no subordinate ids and keeps users from tun, as bare hosts do."""
     first = virtual_hosts.names[0]
     for name in virtual_hosts.names:  # this machine's own /etc shines through: it may be prepared already
-        virtual_hosts.on(name, f"rm -f {' '.join(OURS)}; sed -i '' /etc/subuid /etc/subgid")
+        virtual_hosts.on(name, f"rm -f {' '.join(OURS)}; sed -i '' /etc/subuid /etc/subgid; mkdir -p /etc/udev/rules.d")
     virtual_hosts.on(
         first,
         f"sed -i /^{virtual_hosts.user}:/d /etc/subuid /etc/subgid; chmod 600 /dev/net/tun;"
