@@ -152,10 +152,7 @@ def main() -> None:
         try:
             time.sleep(options.settle)
             found = json.loads(usernetes("status", "--cluster", "idle", "--json", state=state))
-            keepers = {
-                node["name"]: json.loads((Path(node["directory"]) / "keeper.json").read_text())["pid"]
-                for node in found["nodes"]
-            }
+            keepers = {node["name"]: node["keeper"] for node in found["nodes"]}
             roles = {node["name"]: "control plane" if node["controlPlane"] else "worker" for node in found["nodes"]}
             runs = [measure(keepers, options.seconds) for _ in range(options.runs)]
         finally:
