@@ -21,7 +21,6 @@ from netbench.cases.software import MissingSoftware
 from netbench.launch import PATH, Seat, cpus_env, mpi_argv, ranks_seen, transport_env, with_names, write_agent
 from netbench.places.base import Place, PlaceError
 from netbench.places.hosts import own_address
-from netbench.places.mpijob import AGENT, MpiJobPlace
 from netbench.places.pod import PodPlace
 from netbench.record import Case as RecordCase
 from netbench.record import Record, Sanity
@@ -53,8 +52,7 @@ def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Pl
         )
         record = replace(record, notes=(*record.notes, *parsed.notes))
         remember(context, run, record)
-        if isinstance(place, MpiJobPlace):
-            place.close()  # an MPIJob is one run; that of a run that failed goes with `trouble`
+        place.done()
     except (NotSane, MissingSoftware, PlaceError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         trouble = place.trouble() if place else None
@@ -98,15 +96,14 @@ def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[S
 
 
 def _mpi(attempt: Attempt, context: Context, command: Command, place: Place, seats: Sequence[Seat]) -> Ended:
-    job = place if isinstance(place, MpiJobPlace) else None
-    run, mpi = attempt.run, context.plan.mpi
+    front, run, mpi = place.front, attempt.run, context.plan.mpi
     interfaces = {attempt.before[seat.name].interface_of(seat.address) for seat in seats}
     interface = next(iter(interfaces)) if len(interfaces) == 1 else None
     held = cpus_env({host.name: host.cpus for host in context.plan.hosts})
     env = {**command.env, **transport_env(mpi.transport, interface), **held, **mpi.env}
     agent = mpiexec = None
     if mpi.launcher in ("hydra", "openmpi"):
-        agent = write_agent(attempt.folder / "agent.sh", job.by_ssh(seats) if job else seats)
+        agent = write_agent(attempt.folder / "agent.sh", front.by_ssh(seats) if front else seats)
         mpiexec = context.software.mpiexec()
     here = own_address(context.plan.hosts[0].address if context.plan.hosts else seats[0].address)
     argv = mpi_argv(
@@ -116,14 +113,14 @@ def _mpi(attempt: Attempt, context: Context, command: Command, place: Place, sea
         command.argv,
         {**env, "NETBENCH_RUN": run.id},
         mpiexec=mpiexec,
-        agent=Path(AGENT) if job else agent,
-        localhost=job.launcher_address() if job else here,
+        agent=front.agent if front else agent,
+        localhost=front.launcher_address() if front else here,
         folder=command.folder,
     )
-    launcher = f"mpijob ({mpi.launcher})" if job else mpi.launcher
+    launcher = f"mpijob ({mpi.launcher})" if front else mpi.launcher
     attempt.record = replace(attempt.record, argv=tuple(argv), env=env, launcher=launcher)
-    if job:
-        ended = job.launch(argv, run.time_limit, attempt.folder)
+    if front:
+        ended = front.launch(argv, run.time_limit, attempt.folder)
     else:
         ended = execute(argv, run.time_limit, attempt.folder / "stdout.txt", attempt.folder / "stderr.txt")
     attempt.record = replace(attempt.record, affinity=tuple(ranks_seen(ended.stderr)))

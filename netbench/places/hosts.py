@@ -20,6 +20,7 @@ class HostPlace:
 
     def __init__(self, name: str, seats: Sequence[Seat]) -> None:
         self.name = name
+        self.front = None
         self._seats = list(seats)
 
     def open(self) -> None:
@@ -28,6 +29,9 @@ class HostPlace:
     def seats(self) -> Sequence[Seat]:
         """The hosts."""
         return self._seats
+
+    def done(self) -> None:
+        """Nothing is left to be put away."""
 
     def trouble(self) -> str | None:
         """A host has nothing of its own to break."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from netbench.launch import PATH, Seat
-from netbench.places.base import PlaceError
+from netbench.places.base import Front, PlaceError
 from netbench.places.pod import LABEL, OWN_SOFTWARE, PodPlace
 from netbench.run_process import Ended, execute
 from usernetes_deploy.errors import UsageError
@@ -25,8 +25,8 @@ from usernetes_deploy.errors import UsageError
 RESOURCE = "mpijobs.v2beta1.kubeflow.org"
 ROLE = "netbench.usernetes.dev/role"
 KEYS = "/root/.ssh"  # where the operator lays the job's key pair
-AGENT = "/tmp/agent.sh"  # both in the launcher's own /tmp
-START = "/tmp/start.sh"
+AGENT = Path("/tmp/agent.sh")  # both in the launcher's own /tmp
+START = Path("/tmp/start.sh")
 REMEDY = "install mpi-operator in this cluster, or take the places pod-mesh and pod-native"
 TAKEN_UP_WITHIN = 20
 ENDED_WITHIN = 30.0
@@ -67,6 +67,8 @@ SSH = (
 
 class MpiJobPlace(PodPlace):
     """The pods of an MPIJob on the cluster's nodes; `launch` takes the place of running the launcher here."""
+
+    agent = AGENT
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -112,6 +114,15 @@ class MpiJobPlace(PodPlace):
         self._workers = [at[node] for node in self._nodes]
         self._seats = [self._seat(states[at[node]], node) for node in self._nodes]
 
+    @property
+    def front(self) -> Front:
+        """The job's launcher."""
+        return self
+
+    def done(self) -> None:
+        """An MPIJob is one run."""
+        self.close()
+
     def trouble(self) -> str | None:
         """As with other pods; the MPIJob of a run that failed is deleted in any case."""
         trouble = super().trouble()
@@ -127,21 +138,18 @@ class MpiJobPlace(PodPlace):
             return
 
     def launcher_address(self) -> str:
-        """Where the launcher is reached by the nodes."""
+        """That of the launcher's pod."""
         return self._address(self._launcher, self._nodes[0])
 
     def by_ssh(self, seats: Sequence[Seat]) -> list[Seat]:
-        """`seats` as the launcher reaches them."""
+        """Each worker's sshd."""
         ports = {
             node: str(self._port + _index(worker)) for node, worker in zip(self._nodes, self._workers, strict=True)
         }
         return [replace(s, run=(*SSH, "-p", ports[s.name], f"root@{s.address}"), joined=True) for s in seats]
 
     def launch(self, argv: Sequence[str], limit: float, folder: Path) -> Ended:
-        """Run `argv` in the launcher, with the ``agent.sh`` of `folder` at `AGENT` there; its outputs go to `folder`.
-
-        Raises `PlaceError` where the launcher was lost.
-        """
+        """As in `Front`; the MPIJob's manifest is kept in `folder` as well."""
         (folder / "mpijob.json").write_text(json.dumps(self.job(), indent=1), encoding="utf-8")
         self._put(AGENT, (folder / "agent.sh").read_text(encoding="utf-8"))
         # the operator's environment names its host file and options for its own agent
@@ -225,7 +233,7 @@ class MpiJobPlace(PodPlace):
             "launcher" if pod["metadata"]["labels"][ROLE] == "launcher" else name: pod for name, pod in pods.items()
         }
 
-    def _put(self, path: str, text: str) -> None:
+    def _put(self, path: Path, text: str) -> None:
         """Write a file in the launcher, there whole or not at all."""
         script = f"cat >{path}.partial && chmod 755 {path}.partial && mv {path}.partial {path}"
         self._kubectl("exec", "-i", self._launcher["metadata"]["name"], "--", "/bin/sh", "-c", script, stdin=text)

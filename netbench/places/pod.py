@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netbench.launch import Seat
-from netbench.places.base import PlaceError
+from netbench.places.base import Front, PlaceError
 
 SYSTEM_MOUNTS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt")
 LABEL = "netbench.usernetes.dev/place"
@@ -74,6 +74,11 @@ class PodPlace:
         self._ready_within = ready_within
         self._seats: list[Seat] = []
 
+    @property
+    def front(self) -> Front | None:
+        """The launcher runs beside netbench."""
+        return None
+
     def open(self) -> None:
         """Start one pod a node and wait until all are ready. Raises `PlaceError` that names the pod and the reason."""
         if self._seats:
@@ -89,6 +94,9 @@ class PodPlace:
     def seats(self) -> Sequence[Seat]:
         """The pods, with their addresses."""
         return self._seats
+
+    def done(self) -> None:
+        """The pods are those of the next run, too."""
 
     def trouble(self) -> str | None:
         """A pod that is gone, failed, was evicted or started anew; it is replaced at the next `open`."""
