@@ -1,7 +1,8 @@
-"""What a network backend is: a pure plan made by the driver, and three verbs that a node carries out.
+"""What a network backend is: a pure plan made by the driver, and verbs that a node carries out.
 
 The driver calls `plan` once for all members; each node gets its part in its blob. The node's supervisor calls `check`
-(nothing is changed), `apply` (idempotent) and `undo` with a `Context`. Standard library only: nodes run this module.
+(nothing is changed), `apply` (idempotent) and `status` with a `Context`. Nothing is to be undone: all of it ends with
+the node's namespaces. Standard library only: nodes run this module.
 """
 
 from __future__ import annotations
@@ -133,9 +134,6 @@ class Backend(Protocol):
 
     def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> Config | None:
         """Return `config` with this host's address and those of `peers` (by node name); None: it cannot follow."""
-
-    def undo(self, config: Config, context: Context) -> None:
-        """Take this node's part away; nothing to undo is no error."""
 
     def status(self, config: Config, context: Context) -> Mapping[str, Any]:
         """Return counters for `usernetes status`, JSON-able."""

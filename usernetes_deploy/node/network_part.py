@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Config, Context
 from usernetes_deploy.node import addresses
@@ -28,7 +29,14 @@ class NetworkPart:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """The first time; the host's address may be another than when the node was made, after a restart."""
+        """The first time; the host's address may be another than when the node was made, after a restart.
+
+        Raises `UsernetesError` for what the node lacks, before anything is made.
+        """
+        lacks = self._backend.check(self._config, self._context)
+        if lacks:
+            reason, remedy = ("; ".join(dict.fromkeys(texts)) for texts in zip(*lacks, strict=True))
+            raise UsernetesError(reason, remedy=remedy)
         with self._lock:
             part = None
             if self._node.interface != "lo" and not self._node.control_plane:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.node.made_up import config
+from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node import addresses, network_part
 from usernetes_deploy.node.network_part import NetworkPart
 
@@ -21,6 +22,10 @@ class Backend:
     def __init__(self, *, follows: bool = True) -> None:
         self.applied: list[Mapping[str, Any]] = []
         self.follows = follows
+        self.lacks: list[tuple[str, str]] = []
+
+    def check(self, part: Mapping[str, Any], _: Any) -> list[tuple[str, str]]:
+        return self.lacks
 
     def apply(self, part: Mapping[str, Any], _: Any) -> None:
         self.applied.append(part)
@@ -47,6 +52,15 @@ def test_a_worker_that_is_started_again_uses_the_address_that_its_host_has_now(
     part = NetworkPart(config(tmp_path, control_plane=False), CONTEXT)
     part.begin()
     assert (part.host_address, part.status()) == ("192.0.2.7", {"own": "192.0.2.7"})
+
+
+def test_what_a_node_lacks_is_said_with_the_remedy_before_anything_is_made(tmp_path: Path, backend: Backend) -> None:
+    backend.lacks = [("/b/helper is missing", "build"), ("/dev/net/tun is not accessible", "playbook")]
+    with pytest.raises(
+        UsernetesError, match=r"(?s)^/b/helper is missing; /dev/net/tun is not acc.*fix: build; playbook"
+    ):
+        NetworkPart(config(tmp_path), CONTEXT).begin()
+    assert backend.applied == []
 
 
 @pytest.mark.parametrize("changes", [{"control_plane": True}, {"control_plane": False, "interface": "lo"}])

@@ -109,14 +109,6 @@ class Flannel:
     def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> None:
         """Not followed: flanneld reads its host's public address once, when it starts."""
 
-    def undo(self, config: Config, context: Context) -> None:
-        """Remove the overlay's interface, and with it its routes, and the node's address."""
-        context.memory.pop("config", None)
-        context.nr(["ip", "link", "delete", OVERLAY], b"")
-        context.nr(["ip", "address", "delete", f"{config['nodeAddress']}/32", "dev", "lo"], b"")
-        for table in ("usernetes", "usernetes-api"):
-            context.nr(["nft", "delete", "table", "ip", table], b"")
-
     def status(self, config: Config, context: Context) -> Mapping[str, Any]:
         """Return the MTU, the published port and the overlay's counters in bytes and packets."""
         done = context.nr(["ip", "-json", "-stats", "link", "show", OVERLAY], b"")

@@ -117,12 +117,6 @@ class Mesh:
         ]
         return {**config, "address": own, "peers": changed}
 
-    def undo(self, config: Config, context: Context) -> None:
-        """Remove the interface, and with it addresses and routes; the helper then ends by itself."""
-        context.memory.pop("config", None)
-        context.nr(["ip", "link", "delete", config["interface"]], b"")
-        context.nr(["nft", "delete", "table", "ip", "usernetes"], b"")
-
     def status(self, config: Config, context: Context) -> Mapping[str, Any]:
         """Return MTU, port, and for each peer the age of its handshake in seconds and the bytes in both directions.
 
