@@ -163,10 +163,13 @@ def test_each_kind_of_failure_has_its_exit_code(
 def test_term_and_a_lost_terminal_end_a_verb_as_ctrl_c_does(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(number)
-    monkeypatch.setattr(cluster.spec, "describe", lambda: signal.raise_signal(number))
-    assert usernetes("spec") == 130
-    assert signal.getsignal(number) is before
+    before = signal.signal(number, signal.SIG_DFL)  # nohup, in front of the tests, leaves SIGHUP ignored
+    try:
+        monkeypatch.setattr(cluster.spec, "describe", lambda: signal.raise_signal(number))
+        assert usernetes("spec") == 130
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
