@@ -191,9 +191,15 @@ class Supervisor:
             control_plane.controller_manager(config),
             env=env,
             prepare=self._wait_for_api,
-            timer_slack=control_plane.CONTROLLERS_SLACK,
+            timer_slack=control_plane.TIMER_SLACK,
         )
-        self.spawn("kube-scheduler", control_plane.scheduler(config), env=env, prepare=self._wait_for_api)
+        self.spawn(
+            "kube-scheduler",
+            control_plane.scheduler(config),
+            env=env,
+            prepare=self._wait_for_api,
+            timer_slack=control_plane.TIMER_SLACK,
+        )
         (RUN / "Corefile").write_text(control_plane.corefile(config))
         self.spawn("coredns", control_plane.coredns(config), env=env, prepare=self._wait_for_manifests)
         self.spawn(
