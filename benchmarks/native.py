@@ -128,8 +128,10 @@ def main() -> None:
     parser.add_argument("--bundle", help="folder of the bundle")
     parser.add_argument("--rounds", type=int, default=24, help="at least 6")
     parser.add_argument("--bursts", type=int, default=20, help="of each figure at each place in a round")
+    parser.add_argument("--figures", default=",".join(FIGURES), help="which of them")
     parser.add_argument("--control", action="store_true", help="no pods: both clients are on bare metal, expect 1")
     options = parser.parse_args()
+    figures = options.figures.split(",")
     name = "bench-native"
     flags = ["--bundle", options.bundle] if options.bundle else []
     call([*CLI, "up", "--cluster", name, "--hosts", options.hosts, *flags])
@@ -159,7 +161,7 @@ def main() -> None:
             }
             bare(server.host, ["sh", "-c", serve["bare"]])
             second("server", server.host, ["sh", "-c", serve["native"]])
-            rest = [str(MEET), str(options.bursts), *FIGURES]
+            rest = [str(MEET), str(options.bursts), *figures]
             argv = {
                 place: ["python3", "-c", CLIENT, place, server.record["address"], str(port), *rest]
                 for place, port in PORTS.items()
@@ -173,7 +175,7 @@ def main() -> None:
     finally:
         launcher.close()
         call([*CLI, "down", "--cluster", name])
-    results = {figure: judge(figure, rounds) for figure in FIGURES}
+    results = {figure: judge(figure, rounds) for figure in figures}
     print(json.dumps({"schema": 1, "results": results, "rounds": rounds}, indent=1))
     for figure, (median, ratio, low, high) in results.items():
         print(f"{figure}: bare metal {median:.4g}, native / bare {ratio:.3f} [{low:.3f}, {high:.3f}]", file=sys.stderr)
