@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from network import CLI, apply, call, kubectl, pod_manifest
+from network import CLI, apply, busybox_of, call, kubectl, pod_manifest
 
 from netbench.stats import ratio_intervals
 from usernetes_deploy.commands.common import node_program, roots
@@ -147,29 +147,28 @@ def main() -> None:
         def second(role: str, host: Host, argv: Sequence[str]) -> str:
             return bare(host, argv) if options.control else kubectl(state, "exec", role, "--", *argv, timeout=300)
 
-        image = call([*CLI, "images", "list", "--cluster", name])
-        busybox = next(word for word in image.split() if "/busybox:" in word)
+        busybox = busybox_of(name)
         for role, member in (("client", client), ("server", server)):
             apply(state, pod_manifest(role, member.host.name, busybox, native=True))
         kubectl(state, "wait", "--for=condition=Ready", "pod/client", "pod/server", "--timeout=60s")
+        serve = {
+            place: ["sh", "-c", f"setsid python3 -c '{SERVER}' {port} >/dev/null 2>&1 </dev/null & sleep 0.5"]
+            for place, port in PORTS.items()
+        }
+        rest = [str(MEET), str(options.bursts), *figures]
+        argv = {
+            place: ["python3", "-c", CLIENT, place, server.record["address"], str(port), *rest]
+            for place, port in PORTS.items()
+        }
+        # It tries once to reach the other, which has to be there by then.
+        late = ["sh", "-c", 'sleep 1; exec "$@"', "sh", *argv["native"]]
         rounds = []
         for number in range(options.rounds):
             print(f"round {number + 1}/{options.rounds}", file=sys.stderr, flush=True)
-            serve = {
-                place: f"setsid python3 -c '{SERVER}' {port} >/dev/null 2>&1 </dev/null & sleep 0.5"
-                for place, port in PORTS.items()
-            }
-            bare(server.host, ["sh", "-c", serve["bare"]])
-            second("server", server.host, ["sh", "-c", serve["native"]])
-            rest = [str(MEET), str(options.bursts), *figures]
-            argv = {
-                place: ["python3", "-c", CLIENT, place, server.record["address"], str(port), *rest]
-                for place, port in PORTS.items()
-            }
+            bare(server.host, serve["bare"])
+            second("server", server.host, serve["native"])
             with ThreadPoolExecutor() as pool:
                 answer = pool.submit(bare, client.host, argv["bare"])
-                # It tries once to reach the other, which has to be there by then.
-                late = ["sh", "-c", 'sleep 1; exec "$@"', "sh", *argv["native"]]
                 pool.submit(second, "client", client.host, late).result()
             rounds.append(json.loads(answer.result()))
     finally:

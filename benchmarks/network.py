@@ -133,8 +133,7 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
         def pod(pod_name: str) -> Run:
             return lambda argv, timeout: kubectl(state, "exec", pod_name, "--", *argv, timeout=timeout)
 
-        image = call([*CLI, "images", "list", "--cluster", name])
-        busybox = next(word for word in image.split() if "/busybox:" in word)
+        busybox = busybox_of(name)
         places = {"bare": (bare(client), bare(server), client.record["address"], server.record["address"])}
         kinds = {"native": True, backend: False} if backend == "mesh" else {backend: False}
         for kind, native in kinds.items():
@@ -308,6 +307,12 @@ def show(results: Mapping[str, Any]) -> None:
     for pair, values in ratios(results).items():
         cells = [f"{name} {ratio:.3g} [{low:.3g}, {high:.3g}]" for name, (ratio, low, high) in values.items()]
         print(f"{pair}: " + ", ".join(cells), file=sys.stderr)
+
+
+def busybox_of(cluster: str) -> str:
+    """The name of the small image that every node has."""
+    images = call([*CLI, "images", "list", "--cluster", cluster])
+    return next(word for word in images.split() if "/busybox:" in word)
 
 
 def pod_manifest(name: str, node: str, image: str, *, native: bool) -> dict[str, Any]:

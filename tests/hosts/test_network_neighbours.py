@@ -122,9 +122,11 @@ def test_names_and_addresses_lead_each_user_to_its_own_and_never_across(meshed: 
         found = answers(cluster, *urls)
         assert found[:3] == [word] * 3
         assert found[3 + number] == word
-        # The other's address may be that of a third pod in this cluster, but never the other's pod.
-        assert {"ours": "theirs", "theirs": "ours"}[word] not in found
         other = pods[1 - number].split("/")[2].split(":")[0]
+        mine = cluster.kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].status.podIP}").split()
+        if other in mine:  # a third pod has that address in this cluster: it may answer, the other's pod may not
+            assert found.pop(4 - number) != {"ours": "theirs", "theirs": "ours"}[word]
+        assert set(found) <= {word, ""}, found
         said = cluster.kubectl("exec", "twin", "--", "sh", "-c", ASK, "sh", CLUSTER_IP, other).split()
         assert word in said
         assert {"ours": "theirs", "theirs": "ours"}[word] not in said

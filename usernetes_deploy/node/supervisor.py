@@ -186,20 +186,11 @@ class Supervisor:
             started=self._api_started,
             timer_slack=control_plane.TIMER_SLACK,
         )
-        self.spawn(
-            "kube-controller-manager",
-            control_plane.controller_manager(config),
-            env=env,
-            prepare=self._wait_for_api,
-            timer_slack=control_plane.TIMER_SLACK,
-        )
-        self.spawn(
-            "kube-scheduler",
-            control_plane.scheduler(config),
-            env=env,
-            prepare=self._wait_for_api,
-            timer_slack=control_plane.TIMER_SLACK,
-        )
+        for name, argv in (
+            ("kube-controller-manager", control_plane.controller_manager(config)),
+            ("kube-scheduler", control_plane.scheduler(config)),
+        ):
+            self.spawn(name, argv, env=env, prepare=self._wait_for_api, timer_slack=control_plane.TIMER_SLACK)
         (RUN / "Corefile").write_text(control_plane.corefile(config))
         self.spawn("coredns", control_plane.coredns(config), env=env, prepare=self._wait_for_manifests)
         self.spawn(
