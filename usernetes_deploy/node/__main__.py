@@ -123,7 +123,7 @@ def _keep(*, in_background: bool, of_a_job: bool) -> int:
         verbs.sweep(config.root.parent, config.binary("rootlesskit"))
     code = keeper.run()
     if of_a_job:  # told to end with its job: nobody will come to tidy up after it
-        verbs.remove(config.root, config.binary("rootlesskit"))
+        return verbs.tidy(config.root, config.binary("rootlesskit"))
     return code
 
 

@@ -187,6 +187,8 @@ class Keeper:
 
     def run(self) -> int:
         """Keep the node until SIGTERM or SIGINT; returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._end)
         self.prepare()
         with (self.config.root / "keeper.lock").open("w") as lock:
             try:
@@ -199,8 +201,6 @@ class Keeper:
                 ) from error
             if self.of_a_job:
                 (self.config.root / OF_A_JOB).touch()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, self._end)
             backoff = FIRST_BACKOFF
             while not self._ending.is_set():
                 began = time.monotonic()

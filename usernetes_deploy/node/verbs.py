@@ -121,6 +121,28 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
         directory.parent.rmdir()  # only when it was the last of the user's nodes here
 
 
+def tidy(directory: Path, rootlesskit: str) -> int:
+    """`stop` for the node of the calling keeper, which ends with its job; returns the exit code.
+
+    A broker that ends sends SIGTERM to the keeper's process group and SIGKILL five seconds later. The removal has a
+    session of its own, so that neither leaves half of the folder behind.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # `rm` inherits it
+        stop(directory, rootlesskit)
+        code = 0
+    except Exception as error:
+        print(error, file=sys.stderr, flush=True)
+    finally:
+        os._exit(code)
+
+
 def find(folder: Path | None = None) -> list[dict[str, Any]]:
     """The user's nodes on this host, running or not: ``[{"directory": ..., "cluster": ..., "bundle": ...}]``.
 
@@ -210,14 +232,17 @@ def enter(directory: Path, command: list[str], host_network: bool) -> None:
 
 
 def _processes_of(directory: Path) -> Iterator[int]:
-    """Processes of this node that stand outside its PID namespace: its keeper, rootlesskit and the user-space NAT."""
+    """Processes of this node that stand outside its PID namespace: its keeper, rootlesskit and the user-space NAT.
+
+    The caller and its parent, which may be the keeper (see `tidy`), are left out.
+    """
     marks = (f"--state-dir={directory}/rk".encode(), f"{directory}/rk/".encode())
     keepers = f"--directory={directory}".encode()
     keeper = _living_keeper(directory)
     if keeper:
         yield keeper
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+        if not entry.name.isdigit() or int(entry.name) in (os.getpid(), os.getppid()):
             continue
         with contextlib.suppress(OSError):
             if entry.stat().st_uid != os.getuid():
