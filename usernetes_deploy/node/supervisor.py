@@ -168,7 +168,7 @@ class Supervisor:
         """All four at once: each tries again on its own until what it needs is there."""
         config = self.config
         self.nr(["ip", "link", "set", "lo", "up"])
-        env = control_plane.environment()
+        env = control_plane.environment(len(os.sched_getaffinity(0)))
         (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
         # An API server that finds no etcd asks again only after a second; etcd itself listens after a fraction of that.
         etcd = self.spawn(
