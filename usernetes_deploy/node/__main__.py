@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         if name == "stop":
             command.add_argument("--rootlesskit", default="rootlesskit")
             command.add_argument("--keep", type=Path, help="move the logs here first")
+            command.add_argument("--spare", type=int, help="a process to be left alone: the keeper, which waits")
         if name == "logs":
             command.add_argument("--component", action="append", default=[])
             command.add_argument("--lines", type=int, default=50)
@@ -121,10 +122,7 @@ def _keep(*, in_background: bool, of_a_job: bool) -> int:
         return verbs.in_background(keeper)
     if of_a_job:
         verbs.sweep(config.root.parent, config.binary("rootlesskit"))
-    code = keeper.run()
-    if of_a_job:  # told to end with its job: nobody will come to tidy up after it
-        return verbs.tidy(config.root, config.binary("rootlesskit"))
-    return code
+    return keeper.run()
 
 
 def _on_a_folder(options: argparse.Namespace) -> None:
@@ -135,7 +133,7 @@ def _on_a_folder(options: argparse.Namespace) -> None:
     elif options.verb == "find":
         print(json.dumps(verbs.find(options.folder)))
     elif options.verb == "stop":
-        verbs.stop(options.directory, options.rootlesskit, options.keep)
+        verbs.stop(options.directory, options.rootlesskit, options.keep, options.spare)
     elif options.verb == "logs":
         verbs.logs(options.directory, options.component, options.lines, options.follow)
     elif options.verb == "enter":

@@ -27,6 +27,7 @@ from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it
 
 PR_SET_PDEATHSIG = 1
 OF_A_JOB = "of-a-job"  # marks the folder of a node that ends with its batch job
+LOCK = "keeper.lock"  # held by the keeper as long as it lives
 WHOSE = "whose.json"  # of which cluster a node's folder is
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
 FIND_OUTER = 30.0  # seconds for rootlesskit to have started the user-space NAT
@@ -190,7 +191,8 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
         self.prepare()
-        with (self.config.root / "keeper.lock").open("w") as lock:
+        guard = None
+        with (self.config.root / LOCK).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -201,6 +203,7 @@ class Keeper:
                 ) from error
             if self.of_a_job:
                 (self.config.root / OF_A_JOB).touch()
+                guard = self.guard()
             backoff = FIRST_BACKOFF
             while not self._ending.is_set():
                 began = time.monotonic()
@@ -217,7 +220,24 @@ class Keeper:
                     time.sleep(0.05)  # a signal does not cut a sleep short
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             (self.config.root / "keeper.json").unlink(missing_ok=True)
-        return 0
+        return guard.wait() if guard else 0
+
+    def guard(self) -> subprocess.Popen[bytes] | None:
+        """Have the folder removed once our lock is free, however we end: nobody comes to tidy up after a job's node.
+
+        A broker that ends sends SIGTERM to our process group, and soon SIGKILL: the guard has a session of its own.
+        """
+        stop = [*own_program(), "stop", str(self.config.root), f"--rootlesskit={self.config.binary('rootlesskit')}"]
+        try:
+            return subprocess.Popen(
+                ["flock", str(self.config.root / LOCK), *stop, f"--spare={os.getpid()}"],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=ignore_signals,  # noqa: PLW1509  no thread runs here
+            )
+        except OSError as error:  # then the next job's node here removes it
+            print(f"the node's folder may stay behind when the job ends: flock: {error.strerror}", file=sys.stderr)
+            return None
 
     def _once(self) -> int:
         remove_state(self.config.root / "rk")
@@ -272,6 +292,12 @@ class Keeper:
 def die_with_parent(number: int = signal.SIGKILL) -> None:
     """Have the kernel send SIGKILL, or another signal, when the parent dies (called between fork and exec)."""
     LIBC.prctl(PR_SET_PDEATHSIG, number)
+
+
+def ignore_signals() -> None:
+    """Let the usual ends pass by this process and all it starts (called between fork and exec)."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def start_time(pid: int) -> int | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node.control import ask
-from usernetes_deploy.node.keeper import OF_A_JOB, WHOSE, Keeper, start_time
+from usernetes_deploy.node.keeper import LOCK, OF_A_JOB, WHOSE, Keeper, start_time
 from usernetes_deploy.node.process import tail
 
 PATIENCE = 5.0  # seconds for killed processes to be gone
@@ -89,11 +89,16 @@ def status(directory: Path, *, brief: bool = False) -> dict[str, Any]:
     return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}
 
 
-def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
+def stop(directory: Path, rootlesskit: str, keep: Path | None = None, spare: int | None = None) -> None:
     """End the node and remove its folder; fine when there is no node, or only half of one.
 
-    Raises `UsernetesError` when something cannot be ended or removed, naming it.
+    `spare` is a process that is not to be killed: the keeper that waits for this. Raises `UsernetesError` when
+    something cannot be ended or removed, naming it.
     """
+    for pid in _processes([str(directory / LOCK)]):  # who would do the same when the keeper has ended (`Keeper.guard`)
+        if pid != os.getppid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     keeper = _living_keeper(directory)
     if keeper:
         with contextlib.suppress(ProcessLookupError):
@@ -101,7 +106,7 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
     ends = time.monotonic() + PATIENCE
     pause = 0.01
     while True:
-        left = list(_processes_of(directory))
+        left = [pid for pid in _processes_of(directory) if pid != spare]
         for pid in left:
             # The keeper ends by SIGTERM; a rootlesskit without a keeper, or a keeper that is stuck, by SIGKILL.
             if pid != keeper or time.monotonic() > ends - PATIENCE + 1:
@@ -119,28 +124,6 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
     remove(directory, rootlesskit)
     with contextlib.suppress(OSError):
         directory.parent.rmdir()  # only when it was the last of the user's nodes here
-
-
-def tidy(directory: Path, rootlesskit: str) -> int:
-    """`stop` for the node of the calling keeper, which ends with its job; returns the exit code.
-
-    A broker that ends sends SIGTERM to the keeper's process group and SIGKILL five seconds later. The removal has a
-    session of its own, so that neither leaves half of the folder behind.
-    """
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    code = 1
-    try:
-        os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # `rm` inherits it
-        stop(directory, rootlesskit)
-        code = 0
-    except Exception as error:
-        print(error, file=sys.stderr, flush=True)
-    finally:
-        os._exit(code)
 
 
 def find(folder: Path | None = None) -> list[dict[str, Any]]:
@@ -183,7 +166,7 @@ def remove(directory: Path, rootlesskit: str) -> None:
 def sweep(base: Path, rootlesskit: str) -> None:
     """Remove the folders that nodes of killed jobs left in `base`: marked as a job's, and no keeper holds the lock."""
     for marker in base.glob(f"*/{OF_A_JOB}"):
-        with contextlib.suppress(OSError, UsernetesError), (marker.parent / "keeper.lock").open("w") as lock:
+        with contextlib.suppress(OSError, UsernetesError), (marker.parent / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remove(marker.parent, rootlesskit)
 
@@ -232,26 +215,28 @@ def enter(directory: Path, command: list[str], host_network: bool) -> None:
 
 
 def _processes_of(directory: Path) -> Iterator[int]:
-    """Processes of this node that stand outside its PID namespace: its keeper, rootlesskit and the user-space NAT.
-
-    The caller and its parent, which may be the keeper (see `tidy`), are left out.
-    """
-    marks = (f"--state-dir={directory}/rk".encode(), f"{directory}/rk/".encode())
-    keepers = f"--directory={directory}".encode()
+    """Processes of this node that stand outside its PID namespace: its keeper, rootlesskit and the user-space NAT."""
     keeper = _living_keeper(directory)
     if keeper:
         yield keeper
+    yield from _processes([f"--directory={directory}"], f"{directory}/rk/", f"--state-dir={directory}/rk")
+
+
+def _processes(words: list[str], *parts: str) -> Iterator[int]:
+    """The user's living processes, but for this one, that have one of `words`, or a word with one of `parts` in it."""
+    whole = [os.fsencode(word) for word in words]
+    within = [os.fsencode(part) for part in parts]
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) in (os.getpid(), os.getppid()):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             if entry.stat().st_uid != os.getuid():
                 continue
-            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            if any(word == keepers or word.startswith(marks) or marks[1] in word for word in words) and start_time(
-                int(entry.name)
-            ):
-                yield int(entry.name)
+            for word in Path(entry.path, "cmdline").read_bytes().split(b"\0"):
+                if word in whole or any(part in word for part in within):
+                    if start_time(int(entry.name)):
+                        yield int(entry.name)
+                    break
 
 
 def _living_keeper(directory: Path) -> int | None:

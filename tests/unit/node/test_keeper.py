@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ import pytest
 
 from tests.unit.node.made_up import config
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node.keeper import prepare, rootlesskit_argv, start_time
+from usernetes_deploy.node import verbs
+from usernetes_deploy.node.keeper import LOCK, prepare, rootlesskit_argv, start_time
 
 # Stands in for rootlesskit: keeps what it was given, and stays.
 FAKE = """#!/bin/sh
@@ -48,7 +50,7 @@ def keep(tmp_path: Path, bundle: Path) -> Iterator[Callable[..., subprocess.Pope
     def start(*words: str, **changes: Any) -> subprocess.Popen[bytes]:
         blob = config(tmp_path / "n", bundle=str(bundle), **changes).to_json()
         argv = [sys.executable, "-m", "usernetes_deploy.node", "run", *words]
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         assert process.stdin
         process.stdin.write(blob)
         process.stdin.close()
@@ -124,6 +126,59 @@ def test_the_node_ends_with_its_keeper(
     assert keeper.wait(10) == (0 if number != signal.SIGKILL else -9)
     until(lambda: start_time(child) is None)
     assert (tmp_path / "n" / "keeper.json").exists() == (number == signal.SIGKILL)
+
+
+def of_a_job(keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> subprocess.Popen[bytes]:
+    keeper = keep("--die-with-parent", f"--directory={tmp_path / 'n'}")
+    until(lambda: lines(tmp_path / "pids"))
+    return keeper
+
+
+def test_a_node_of_a_job_is_gone_when_its_keeper_has_ended(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keeper = of_a_job(keep, tmp_path)
+    os.killpg(keeper.pid, signal.SIGTERM)
+    assert keeper.wait(20) == 0
+    assert not (tmp_path / "n").exists()
+
+
+def test_a_node_of_a_job_is_removed_though_its_keeper_had_no_time(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keeper = of_a_job(keep, tmp_path)
+    os.killpg(keeper.pid, signal.SIGTERM)
+    os.killpg(keeper.pid, signal.SIGKILL)
+    until(lambda: not (tmp_path / "n").exists())
+
+
+def test_who_stops_a_node_of_a_job_removes_it_alone(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keeper = of_a_job(keep, tmp_path)
+    threading.Thread(target=keeper.wait, daemon=True).start()
+    guards = list(verbs._processes([str(tmp_path / "n" / LOCK)]))
+    assert len(guards) == 1
+    verbs.stop(tmp_path / "n", "rootlesskit")
+    assert not (tmp_path / "n").exists()
+    assert [pid for pid in (*guards, keeper.pid) if start_time(pid)] == []
+
+
+def test_a_node_of_a_job_starts_where_nobody_can_watch_over_it(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = (
+        tmp_path / "programs"
+    )  # a folder that nothing else writes to: through these links it would hit the host's
+    programs.mkdir()
+    for program in ("env", "cat", "sleep", "rm"):
+        (programs / program).symlink_to(str(shutil.which(program)))
+    monkeypatch.setenv("PATH", str(programs))
+    keeper = of_a_job(keep, tmp_path)
+    keeper.terminate()
+    assert keeper.wait(20) == 0
+    assert keeper.stderr
+    assert b"may stay behind when the job ends: flock: No such file or directory" in keeper.stderr.read()
 
 
 def test_a_keeper_that_waits_before_a_restart_ends_at_once(

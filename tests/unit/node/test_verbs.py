@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -158,49 +158,6 @@ def test_what_cannot_be_removed_is_an_error_that_names_it(directory: Path, monke
     with pytest.raises((UsernetesError, OSError)):
         verbs.remove(directory, "/bin/false")
     assert directory.exists()
-
-
-TIDY = """
-import sys
-from pathlib import Path
-from usernetes_deploy.node import verbs
-sys.exit(verbs.tidy(Path(sys.argv[1].partition("=")[2]), "/bin/false"))
-"""
-
-
-def tidying(directory: Path, path: str) -> subprocess.Popen[str]:
-    """A keeper at its end, to be found by its command line as one; `path` is where it looks for `rm`."""
-    argv = [sys.executable, "-c", TIDY, f"--directory={directory}"]
-    environment = {**os.environ, "PATH": path}
-    return subprocess.Popen(argv, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_node_is_tidied_away_though_its_keepers_group_is_killed_meanwhile(directory: Path, tmp_path: Path) -> None:
-    slow = tmp_path / "bin" / "rm"
-    slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\necho > {tmp_path}/began\nsleep 0.3\nexec /bin/rm "$@"\n')
-    slow.chmod(0o755)
-    with tidying(directory, f"{slow.parent}:{os.environ['PATH']}") as keeper:
-        wait_for((tmp_path / "began").exists)
-        os.killpg(keeper.pid, signal.SIGTERM)
-        os.killpg(keeper.pid, signal.SIGKILL)
-        assert keeper.wait(10) < 0
-        assert directory.exists()
-        wait_for(lambda: not directory.exists())
-
-
-def test_what_could_not_be_tidied_away_is_said(directory: Path) -> None:
-    with tidying(directory, "/nowhere") as keeper:
-        assert "No such file or directory: 'rm'" in keeper.communicate(timeout=10)[1]
-    assert keeper.returncode == 1
-    assert directory.exists()
-
-
-def wait_for(reached: Callable[[], bool], seconds: float = 10) -> None:
-    ends = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
 
 
 def run_node(*words: str) -> subprocess.CompletedProcess[str]:
