@@ -131,7 +131,7 @@ def load_plan(source: Path) -> Plan:
     try:
         data = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{source}: {error}") from error
+        raise UsageError(f"{source}: {getattr(error, 'strerror', None) or error}") from error
     return plan_from(data, str(source))
 
 
