@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from netbench.record import Sample
-from netbench.schema import about, decode
+from netbench.schema import about, decode, parsed
 from usernetes_deploy.errors import SpecError, UsageError
 
 FOLDER = Path(__file__).with_name("import_rules")
@@ -100,11 +100,7 @@ class Table:
 
 def read_yaml(kind: type, path: Path) -> Any:
     """Read a rules file into its dataclass. Raises `SpecError` with every problem's path."""
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe loader, in C where there is one
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: {error}") from error
-    made, problems = decode(kind, data)
+    made, problems = decode(kind, parsed(path, _LOADER))
     if problems:
         raise SpecError(problems, str(path))
     return made

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from netbench.cases import CASES
-from netbench.schema import about, decode, encode
-from usernetes_deploy.errors import SpecError, UsageError
+from netbench.schema import about, decode, encode, parsed
+from usernetes_deploy.errors import SpecError
 
 API_VERSION = "usernetes.dev/v1alpha1"
 STATES: Mapping[str, str] = {
@@ -128,11 +126,7 @@ class Plan:
 
 def load_plan(source: Path) -> Plan:
     """Read a plan file. Raises `SpecError` with every problem and its path."""
-    try:
-        data = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{source}: {getattr(error, 'strerror', None) or error}") from error
-    return plan_from(data, str(source))
+    return plan_from(parsed(source), str(source))
 
 
 def plan_from(data: Any, source: str = "the plan") -> Plan:

@@ -14,7 +14,12 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+from usernetes_deploy.errors import UsageError
 
 Problems = list[tuple[str, str]]
 _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
@@ -35,6 +40,16 @@ def about(description: str, *, default: Any = dataclasses.MISSING, **rules: Any)
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def parsed(source: Path, loader: type = yaml.SafeLoader) -> Any:
+    """What a YAML file says, to be decoded; `loader` is a safe one. Raises `UsageError` with file and reason."""
+    try:
+        return yaml.load(source.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{source}: {error}") from error
 
 
 def decode(kind: type, data: Any, path: str = "") -> tuple[Any, Problems]:
