@@ -46,7 +46,6 @@ def main(argv: list[str] | None = None) -> int:
         if name == "stop":
             command.add_argument("--rootlesskit", default="rootlesskit")
             command.add_argument("--keep", type=Path, help="move the logs here first")
-            command.add_argument("--spare", type=int, help="a process to be left alone: the keeper, which waits")
         if name == "logs":
             command.add_argument("--component", action="append", default=[])
             command.add_argument("--lines", type=int, default=50)
@@ -133,7 +132,7 @@ def _on_a_folder(options: argparse.Namespace) -> None:
     elif options.verb == "find":
         print(json.dumps(verbs.find(options.folder)))
     elif options.verb == "stop":
-        verbs.stop(options.directory, options.rootlesskit, options.keep, options.spare)
+        verbs.stop(options.directory, options.rootlesskit, options.keep)
     elif options.verb == "logs":
         verbs.logs(options.directory, options.component, options.lines, options.follow)
     elif options.verb == "enter":

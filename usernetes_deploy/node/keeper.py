@@ -30,6 +30,7 @@ OF_A_JOB = "of-a-job"  # marks the folder of a node that ends with its batch job
 LOCK = "keeper.lock"  # held by the keeper as long as it lives
 WHOSE = "whose.json"  # of which cluster a node's folder is
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, less the closing zero
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FIND_OUTER = 30.0  # seconds for rootlesskit to have started the user-space NAT
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -188,7 +189,7 @@ class Keeper:
 
     def run(self) -> int:
         """Keep the node until SIGTERM or SIGINT; returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ENDS:
             signal.signal(number, self._end)
         self.prepare()
         guard = None
@@ -230,7 +231,7 @@ class Keeper:
         stop = [*own_program(), "stop", str(self.config.root), f"--rootlesskit={self.config.binary('rootlesskit')}"]
         try:
             return subprocess.Popen(
-                ["flock", str(self.config.root / LOCK), *stop, f"--spare={os.getpid()}"],
+                ["flock", "--no-fork", str(self.config.root / LOCK), *stop],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 preexec_fn=ignore_signals,  # noqa: PLW1509  no thread runs here
@@ -296,7 +297,7 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 
 def ignore_signals() -> None:
     """Let the usual ends pass by this process and all it starts (called between fork and exec)."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
 
 

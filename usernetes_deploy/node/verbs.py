@@ -89,16 +89,14 @@ def status(directory: Path, *, brief: bool = False) -> dict[str, Any]:
     return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}
 
 
-def stop(directory: Path, rootlesskit: str, keep: Path | None = None, spare: int | None = None) -> None:
+def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
     """End the node and remove its folder; fine when there is no node, or only half of one.
 
-    `spare` is a process that is not to be killed: the keeper that waits for this. Raises `UsernetesError` when
-    something cannot be ended or removed, naming it.
+    Raises `UsernetesError` when something cannot be ended or removed, naming it.
     """
     for pid in _processes([str(directory / LOCK)]):  # who would do the same when the keeper has ended (`Keeper.guard`)
-        if pid != os.getppid():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     keeper = _living_keeper(directory)
     if keeper:
         with contextlib.suppress(ProcessLookupError):
@@ -106,7 +104,7 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None, spare: int
     ends = time.monotonic() + PATIENCE
     pause = 0.01
     while True:
-        left = [pid for pid in _processes_of(directory) if pid != spare]
+        left = list(_processes_of(directory))
         for pid in left:
             # The keeper ends by SIGTERM; a rootlesskit without a keeper, or a keeper that is stuck, by SIGKILL.
             if pid != keeper or time.monotonic() > ends - PATIENCE + 1:
@@ -219,24 +217,25 @@ def _processes_of(directory: Path) -> Iterator[int]:
     keeper = _living_keeper(directory)
     if keeper:
         yield keeper
-    yield from _processes([f"--directory={directory}"], f"{directory}/rk/", f"--state-dir={directory}/rk")
+    yield from _processes([f"--directory={directory}", f"--state-dir={directory}/rk"], f"{directory}/rk/")
 
 
-def _processes(words: list[str], *parts: str) -> Iterator[int]:
-    """The user's living processes, but for this one, that have one of `words`, or a word with one of `parts` in it."""
+def _processes(words: list[str], part: str | None = None) -> Iterator[int]:
+    """The user's living processes that have one of `words` in their command line, or a word with `part` in it.
+
+    This one and its parent are left out: a keeper at its end waits for its guard, which calls this.
+    """
     whole = [os.fsencode(word) for word in words]
-    within = [os.fsencode(part) for part in parts]
+    within = os.fsencode(part) if part else None
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+        if not entry.name.isdigit() or int(entry.name) in (os.getpid(), os.getppid()):
             continue
         with contextlib.suppress(OSError):
             if entry.stat().st_uid != os.getuid():
                 continue
-            for word in Path(entry.path, "cmdline").read_bytes().split(b"\0"):
-                if word in whole or any(part in word for part in within):
-                    if start_time(int(entry.name)):
-                        yield int(entry.name)
-                    break
+            argv = Path(entry.path, "cmdline").read_bytes().split(b"\0")
+            if any(word in whole or (within and within in word) for word in argv) and start_time(int(entry.name)):
+                yield int(entry.name)
 
 
 def _living_keeper(directory: Path) -> int | None:

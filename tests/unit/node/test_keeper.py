@@ -167,9 +167,7 @@ def test_who_stops_a_node_of_a_job_removes_it_alone(
 def test_a_node_of_a_job_starts_where_nobody_can_watch_over_it(
     keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs = (
-        tmp_path / "programs"
-    )  # a folder that nothing else writes to: through these links it would hit the host's
+    programs = tmp_path / "programs"  # nothing else is written there: through a link it would hit the host's own
     programs.mkdir()
     for program in ("env", "cat", "sleep", "rm"):
         (programs / program).symlink_to(str(shutil.which(program)))
