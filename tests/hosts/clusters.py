@@ -6,10 +6,12 @@ one of the cache; the Python is one that any user may run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -268,6 +270,8 @@ def make_account(name: str) -> Account:
     except UsernetesError as error:
         pytest.skip(f"no bundle ({error}); set USERNETES_TEST_BUNDLE")
     uid = make_user(name)
+    for left in Path("/var/tmp").glob(f"{name}-*"):  # of a run that was killed
+        end_account(Account(name, uid, left, "", bundle))
     home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/var/tmp"))
     os.chown(home, uid, uid)
     home.chmod(0o700)
@@ -281,14 +285,15 @@ def make_account(name: str) -> Account:
 
 def end_account(account: Account) -> None:
     """End whatever runs in the account's name, process by process, and remove its home."""
-    for state in account.state.iterdir() if account.state.exists() else ():
-        if (state / "cluster.json").exists():
-            account.usernetes("down", "--cluster", state.name)
-    for pid in account.processes():
-        try:
-            os.kill(pid, 9)
-        except ProcessLookupError:
-            continue
+
+    def ended() -> bool:
+        pids = account.processes()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not pids
+
+    wait_for(ended, f"the end of {account.name}'s processes", 20)
     shutil.rmtree(account.home, ignore_errors=True)
     shutil.rmtree(account.base, ignore_errors=True)
 
