@@ -23,7 +23,7 @@ FEW_RUNS = 10
 CPU_USE_POINTS = 10.0
 TRAFFIC_FACTOR = 4.0
 FIXED_WORK = ("osu", "lammps")
-BUSY_LOAD_PER_CPU = 0.25
+BUSY_SHARE = 0.25  # of a node's CPUs
 DRIFT_P = 0.01
 MIN_RUNS_FOR_DRIFT = 9
 
@@ -193,7 +193,10 @@ def same_units(base: Side, other: Side, margin: float, seed: int) -> Iterator[Fi
 
 
 def same_machine_state(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
-    """Kernel, frequency governor and load of the nodes before the runs."""
+    """Kernel and frequency governor of the nodes, and what else kept them busy before the runs.
+
+    That is not asked of the load average: it remembers the campaign's own runs.
+    """
     for what, attribute in (("kernel", "kernel"), ("frequency governor", "governor")):
         seen = [{getattr(n, attribute) for r in side.records for n in r.nodes} - {None} for side in (base, other)]
         if all(seen) and seen[0] != seen[1]:
@@ -201,14 +204,14 @@ def same_machine_state(base: Side, other: Side, margin: float, seed: int) -> Ite
             yield Finding("machine", "flag", f"other {what}: {one} at {base.place}, {two} at {other.place}")
     for side in (base, other):
         busy = [
-            (n.name, n.load_before, n.cpus)
+            (n.name, n.busy_before, n.cpus)
             for r in side.records
             for n in r.nodes
-            if n.load_before is not None and n.cpus and n.load_before > max(1.0, BUSY_LOAD_PER_CPU * n.cpus)
+            if n.busy_before is not None and n.cpus and n.busy_before > BUSY_SHARE * n.cpus
         ]
         if busy:
-            name, load, cpus = max(busy, key=lambda b: b[1])
-            text = f"{name} was busy before a run (load {load:.1f} on {cpus} CPUs; {len(busy)} such cases)"
+            name, most, cpus = max(busy, key=lambda b: b[1])
+            text = f"{name} was busy before a run ({most:.1f} of {cpus} CPUs; {len(busy)} such cases)"
             yield Finding("machine", "flag", f"{side.place}: {text}")
 
 

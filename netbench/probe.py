@@ -57,6 +57,14 @@ while IFS=: read -r number controllers path; do
   esac
 done < /proc/self/cgroup
 """
+# Twice the machine's CPU times, in ticks. At the end: what starting this took is over by then.
+BUSY_SECONDS = 0.3
+BUSY = r"""
+for pause in 0 "$seconds"; do
+  sleep "$pause" 2>/dev/null || break
+  sed -n 's/^cpu  */@ticks /p' /proc/stat
+done
+"""
 HASHES = r"""
 for file in "$@"; do
   sum=$(sha256sum "$file" 2>/dev/null | cut -d' ' -f1)
@@ -90,6 +98,7 @@ class View:
     cpus: int | None = None
     governor: str | None = None
     load: float | None = None
+    busy: float | None = None
     mtu: Mapping[str, int] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     counters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -117,10 +126,13 @@ def parse(text: str) -> View:
     counters: dict[str, tuple[int, int]] = {}
     rdma: set[str] = set()
     cgroup: list[tuple[str, str, str]] = []
+    ticks: list[list[int]] = []
     seen = False
     for line in text.splitlines():
         words = line.split()
         match words:
+            case ["@ticks", *value]:
+                ticks.append([int(word) for word in value[:8]])  # guests' time is in the user's already
             case ["@kernel" | "@cpus" | "@governor" | "@load", *value]:
                 if value:
                     facts[words[0][1:]] = " ".join(value)
@@ -144,11 +156,13 @@ def parse(text: str) -> View:
             case _:
                 raise ValueError(f"probe: not understood: {line!r}")
     cores, memory, cpuset = _limits(cgroup)
+    cpus = int(facts["cpus"]) if facts.get("cpus", "").isdigit() else None
     return View(
         kernel=facts.get("kernel"),
-        cpus=int(facts["cpus"]) if facts.get("cpus", "").isdigit() else None,
+        cpus=cpus,
         governor=facts.get("governor"),
         load=float(facts["load"]) if re.fullmatch(r"\d+\.\d+", facts.get("load", "")) else None,
+        busy=_busy(ticks[0], ticks[1], cpus) if cpus and len(ticks) == 2 else None,
         mtu=mtu,
         addresses=addresses,
         counters=counters,
@@ -173,6 +187,11 @@ def parse_hashes(text: str) -> tuple[dict[str, str], dict[str, str]]:
     return files, libraries
 
 
+def look_script(*, busy: bool = False) -> str:
+    """The script that looks at a node; with `busy` it takes its time to see how many CPUs are."""
+    return f"{SCRIPT}seconds={BUSY_SECONDS}\n{BUSY}" if busy else SCRIPT
+
+
 def hash_script(paths: Iterable[str], library_path: str = "") -> str:
     """The script that hashes `paths` and those of their libraries that decide how MPI runs."""
     front = f"export LD_LIBRARY_PATH={shlex.quote(library_path)}\n" if library_path else ""
@@ -182,6 +201,12 @@ def hash_script(paths: Iterable[str], library_path: str = "") -> str:
 def sweep_script(run_id: str) -> str:
     """The script that ends the processes which `run_id` left on a node."""
     return f"set -- {shlex.quote(run_id)}\n{SWEEP}"
+
+
+def _busy(before: list[int], after: list[int], cpus: int) -> float | None:
+    """How many CPUs were busy between two readings of user, nice, system, idle, iowait ... ticks."""
+    passed = [late - early for early, late in zip(before, after, strict=True)]
+    return round((1 - (passed[3] + passed[4]) / sum(passed)) * cpus, 2) if sum(passed) > 0 else None
 
 
 def _limits(cgroup: list[tuple[str, str, str]]) -> tuple[float | None, int | None, str | None]:

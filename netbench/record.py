@@ -56,6 +56,7 @@ class Node:
     cpus: int | None = about("CPUs online", default=None, minimum=1)
     governor: str | None = about("frequency governor of CPU 0", default=None)
     load_before: float | None = about("1-minute load average before the run", default=None, minimum=0)
+    busy_before: float | None = about("CPUs busy in the 0.3 s before the run", default=None, minimum=0)
     idle_cost_percent: float | None = about(
         "CPU of one core the resting cluster took here, in percent", default=None, minimum=0
     )

@@ -47,8 +47,8 @@ class Attempt:
     after: dict[str, probe.View] = field(default_factory=dict)
 
 
-def look(seats: Sequence[Seat]) -> dict[str, probe.View]:
-    return {name: probe.parse(text) for name, text in on_seats(seats, probe.SCRIPT).items()}
+def look(seats: Sequence[Seat], *, busy: bool = False) -> dict[str, probe.View]:
+    return {name: probe.parse(text) for name, text in on_seats(seats, probe.look_script(busy=busy)).items()}
 
 
 def sweep(run: Run, seats: Sequence[Seat]) -> str:
@@ -101,9 +101,8 @@ def note_nodes(attempt: Attempt, context: Context, seats: Sequence[Seat]) -> Non
     for seat in seats:
         view = attempt.before[seat.name]
         cost = context.idle_cost.get(seat.name) if attempt.run.state != "none" else None
-        nodes.append(
-            Node(seat.name, view.kernel, view.cpus, view.governor, view.load, cost, context.topology.get(seat.name))
-        )
+        state = (view.kernel, view.cpus, view.governor, view.load, view.busy)
+        nodes.append(Node(seat.name, *state, cost, context.topology.get(seat.name)))
     attempt.record = replace(attempt.record, nodes=tuple(nodes))
 
 

@@ -68,7 +68,7 @@ def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Pl
 def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[Seat]) -> Parsed:
     run, case = attempt.run, CASES[attempt.run.case]
     setup = Setup(context.software, run.node_count, run.ranks, run.parameters)
-    attempt.before = look(seats)
+    attempt.before = look(seats, busy=True)
     note_nodes(attempt, context, seats)
     command = case.command(setup)
     note_hashes(attempt, context, place.name, seats, command)

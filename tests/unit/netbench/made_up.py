@@ -13,7 +13,14 @@ SIZES = (0, 8, 1024, 65536, 4194304)
 
 
 def node(name: str, **changed: Any) -> Node:
-    known = {"kernel": "6.1.0", "cpus": 16, "governor": "performance", "load_before": 0.1, "idle_cost_percent": 0.9}
+    known = {
+        "kernel": "6.1.0",
+        "cpus": 16,
+        "governor": "performance",
+        "load_before": 0.1,
+        "busy_before": 0.0,
+        "idle_cost_percent": 0.9,
+    }
     return Node(**{"name": name, **known, **changed})
 
 

@@ -223,14 +223,14 @@ def test_another_kernel_or_governor_is_flagged() -> None:
     assert both(nodes(governor="powersave")) == []
 
 
-def test_a_busy_machine_is_flagged() -> None:
-    def load(value: float) -> Change:
-        return lambda r: replace(r, nodes=tuple(replace(n, load_before=value) for n in r.nodes))
+def test_a_busy_machine_is_flagged_and_its_load_average_is_not() -> None:
+    def busy(value: float, load: float = 0.1) -> Change:
+        return lambda r: replace(r, nodes=tuple(replace(n, busy_before=value, load_before=load) for n in r.nodes))
 
-    found = findings(load(9.5))
+    found = findings(busy(9.5))
     assert said(found) == [("machine", "flag")]
-    assert "node1 was busy before a run (load 9.5 on 16 CPUs; 24 such cases)" in found[0].text
-    assert findings(load(0.9)) == []
+    assert "node1 was busy before a run (9.5 of 16 CPUs; 24 such cases)" in found[0].text
+    assert findings(busy(0.9, load=12)) == []  # the runs before this one made it
 
 
 def test_a_drifting_machine_is_flagged_where_places_took_turns_and_refused_where_not() -> None:

@@ -56,7 +56,7 @@ def test_cgroups_of_version_1_say_the_same_in_other_words() -> None:
 
 
 def test_a_machine_without_frequency_scaling_says_so() -> None:
-    done = subprocess.run(["sh", "-c", probe.SCRIPT], capture_output=True, text=True, check=True)
+    done = subprocess.run(["sh", "-c", probe.look_script()], capture_output=True, text=True, check=True)
     scaled = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     expected = scaled.read_text().strip() if scaled.exists() else "none: no cpufreq here"
     assert probe.parse(done.stdout).governor == expected
@@ -81,11 +81,31 @@ def test_a_line_that_is_not_known_is_refused(line: str) -> None:
 
 
 def test_the_script_reads_this_machine() -> None:
-    done = subprocess.run(["sh", "-c", probe.SCRIPT], capture_output=True, text=True, check=True)
+    done = subprocess.run(["sh", "-c", probe.look_script()], capture_output=True, text=True, check=True)
     view = probe.parse(done.stdout)
     assert view.kernel
     assert view.counters
     assert view.load is not None
+
+
+def test_busy_cpus_are_those_that_neither_rest_nor_wait_for_a_disk() -> None:
+    two = "@cpus 4\n@ticks 100 0 50 800 50 0 0 0 0 0\n@ticks 130 0 60 850 60 0 0 0 0 0\n"
+    assert probe.parse(two).busy == 1.6  # 40 of 100 ticks, on 4 CPUs
+    assert probe.parse(two.rpartition("@ticks")[0]).busy is None
+    assert probe.parse("@cpus 4\n@ticks 1 0 0 9 0 0 0 0\n@ticks 1 0 0 9 0 0 0 0\n").busy is None
+
+
+def test_this_machine_is_seen_to_be_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "BUSY_SECONDS", 0.3)
+    work = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        done = subprocess.run(["sh", "-c", probe.look_script(busy=True)], capture_output=True, text=True, check=True)
+        busy = probe.parse(done.stdout).busy
+    finally:
+        work.kill()
+        work.wait()
+    assert busy is not None
+    assert busy > 0.5
 
 
 def test_files_are_hashed_and_missing_ones_named(tmp_path: Path) -> None:

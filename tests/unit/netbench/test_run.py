@@ -91,7 +91,7 @@ def test_a_run_that_hangs_is_ended_at_its_limit_with_all_it_started(tmp_path: Pa
 
 def test_what_a_broken_run_left_on_a_node_is_found_and_ended(tmp_path: Path) -> None:
     install(tmp_path / "mpi", "setsid sleep 61 </dev/null >/dev/null 2>&1 & [ $PMI_RANK = 0 ] || exit 5; wait")
-    _, records, _ = campaign(small_plan(tmp_path / "mpi", repeats=1), tmp_path / "out")
+    _, records, _ = campaign(small_plan(tmp_path / "mpi", repeats=1, timeLimit=1), tmp_path / "out")
     assert re.search(r"ended what it left behind: sleep on node\d", records[0].sanity.reason)
     search = probe.sweep_script(records[0].id)
     assert subprocess.run(["sh", "-c", search], capture_output=True, text=True, check=True).stdout == ""
