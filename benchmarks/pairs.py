@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Whether native pods lose anything to bare metal, in an answer finer than the machine's noise.
+"""Whether one of two ways loses anything to the other, in an answer finer than the machine's noise.
 
 ::
 
-    benchmarks/native.py --hosts 'node[0-2]' [--bundle FOLDER] [--rounds 24] [--control] > native.json
+    benchmarks/pairs.py native/bare --hosts 'node[0-2]' [--bundle FOLDER] [--rounds 24] > native.json
 
-Run it as the user whose cluster it is. Runs of seconds that take turns, as in ``network.py``, leave 5 to 10 % of
-noise on a small machine: it changes faster than they do. Here two clients on one host, one of them in a pod, take
-turns with bursts of 10 to 50 ms, each with its own server of its kind on the other host, so that a slow moment hits
-both. A round has new processes and new connections and gives the ratio of the medians of its bursts; the interval
-(95 %, bootstrap, `netbench.stats`) is over the rounds. What is measured: bytes a second with one and four connections
-in both directions, the round trip of one byte, and connections (made, asked once, closed) a second.
+Pairs: ``native/bare``, a native pod against bare metal; ``service/mesh``, a Service by its cluster IP against the
+address of its pod; ``bare/bare``, a control of the method, expect 1. Run it as the user whose cluster it is.
+
+Runs of seconds that take turns, as in ``network.py``, leave 5 to 10 % of noise on a small machine: it changes faster
+than they do. Here two clients on one host take turns with bursts of 10 to 100 ms, each with its own server of its kind
+on the other host, so that a slow moment hits both. A round has new processes and new connections and gives the ratio
+of the medians of its bursts; the interval (95 %, bootstrap, `netbench.stats`) is over the rounds. What is measured:
+bytes a second with one and four connections in both directions, the round trip of one byte, and connections (made,
+asked once, closed) a second.
 """
 
 from __future__ import annotations
@@ -19,22 +22,24 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from network import CLI, apply, busybox_of, call, kubectl, pod_manifest
+from network import CLI, PORT, apply, busybox_of, call, kubectl, pod_ip, pod_manifest, service_manifest
 
 from netbench.stats import ratio_intervals
 from usernetes_deploy.commands.common import node_program, roots
-from usernetes_deploy.launch.base import Host
 from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.nodes import members_of
 from usernetes_deploy.state import ClusterState
 
-PORTS = {"bare": 5311, "native": 5312}
-MEET = 5313
+PORTS = {"base": PORT, "other": PORT + 1}
+MEET = PORT + 2
+# What is compared with what, and how much a burst moves: 30 to 100 ms on a small machine.
+PAIRS = {"native/bare": 64 << 20, "service/mesh": 16 << 20, "bare/bare": 64 << 20}
+Run = Callable[[str, Sequence[str]], str]  # at "client" or "server"
 FIGURES = ("out_1", "in_1", "out_4", "in_4", "latency", "connections")
 
 # One connection, one request at a time: "p" is echoed, "r" N receives and "s" N sends N bytes.
@@ -59,14 +64,14 @@ s = socket.create_server(("", int(sys.argv[1])), backlog=512)
 while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 """
 
-# The client on bare metal leads: it tells the one in the pod what to do, over the loopback that native pods share.
+# The client of the baseline leads: it tells the other what to do, over the loopback that the two share.
 CLIENT = """
 import json, os, random, socket, statistics, struct, sys, threading, time
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 role, address = sys.argv[1:3]
-port, meet, bursts = map(int, sys.argv[3:6])
-figures = sys.argv[6:]
-BYTES, TRIPS, CALLS = 64 << 20, 1000, 60
+port, meet, bursts, BYTES = map(int, sys.argv[3:7])
+figures = sys.argv[7:]
+TRIPS, CALLS = 1000, 60
 def connect():
     c = socket.create_connection((address, port)); c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return c
@@ -97,7 +102,7 @@ def burst(figure):
     for mover in movers: mover.start()
     for mover in movers: mover.join()
     return BYTES * 8e-9 / (time.perf_counter() - began)
-if role == "native":
+if role == "other":
     other = socket.create_connection(("127.0.0.1", meet))
     with other.makefile("rw") as line:
         for figure in line: print(burst(figure.strip()), file=line, flush=True)
@@ -109,7 +114,7 @@ else:
     def told(figure):
         print(figure, file=line, flush=True)
         return float(line.readline())
-    places = {"bare": burst, "native": told}
+    places = {"base": burst, "other": told}
     found = {figure: {place: [] for place in places} for figure in figures}
     for figure in figures:
         for measure in places.values(): measure(figure)  # to warm up
@@ -124,15 +129,15 @@ connect().send(b"q")
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pair", choices=PAIRS)
     parser.add_argument("--hosts", required=True, help="at least three, as usernetes up --hosts takes them")
     parser.add_argument("--bundle", help="folder of the bundle")
     parser.add_argument("--rounds", type=int, default=24, help="at least 6")
     parser.add_argument("--bursts", type=int, default=20, help="of each figure at each place in a round")
     parser.add_argument("--figures", default=",".join(FIGURES), help="which of them")
-    parser.add_argument("--control", action="store_true", help="no pods: both clients are on bare metal, expect 1")
     options = parser.parse_args()
     figures = options.figures.split(",")
-    name = "bench-native"
+    name = "bench-pairs"
     flags = ["--bundle", options.bundle] if options.bundle else []
     call([*CLI, "up", "--cluster", name, "--hosts", options.hosts, *flags])
     state = ClusterState(roots(), name)
@@ -141,52 +146,61 @@ def main() -> None:
     try:
         client, server = members_of(document)[1:3]
 
-        def bare(host: Host, argv: Sequence[str]) -> str:
+        def bare(role: str, argv: Sequence[str]) -> str:
+            host = {"client": client, "server": server}[role].host
             return launcher.run(host, argv, timeout=300).check(host.name).stdout
 
-        def second(role: str, host: Host, argv: Sequence[str]) -> str:
-            return bare(host, argv) if options.control else kubectl(state, "exec", role, "--", *argv, timeout=300)
+        def pod(role: str, argv: Sequence[str]) -> str:
+            return kubectl(state, "exec", role, "--", *argv, timeout=300)
 
         busybox = busybox_of(name)
         for role, member in (("client", client), ("server", server)):
-            apply(state, pod_manifest(role, member.host.name, busybox, native=True))
+            apply(state, pod_manifest(role, member.host.name, busybox, native=options.pair == "native/bare"))
         kubectl(state, "wait", "--for=condition=Ready", "pod/client", "pod/server", "--timeout=60s")
-        serve = {
-            place: ["sh", "-c", f"setsid python3 -c '{SERVER}' {port} >/dev/null 2>&1 </dev/null & sleep 0.5"]
-            for place, port in PORTS.items()
-        }
-        rest = [str(MEET), str(options.bursts), *figures]
-        argv = {
-            place: ["python3", "-c", CLIENT, place, server.record["address"], str(port), *rest]
-            for place, port in PORTS.items()
-        }
-        # It tries once to reach the other, which has to be there by then.
-        late = ["sh", "-c", 'sleep 1; exec "$@"', "sh", *argv["native"]]
-        rounds = []
-        for number in range(options.rounds):
-            print(f"round {number + 1}/{options.rounds}", file=sys.stderr, flush=True)
-            bare(server.host, serve["bare"])
-            second("server", server.host, serve["native"])
-            with ThreadPoolExecutor() as pool:
-                answer = pool.submit(bare, client.host, argv["bare"])
-                pool.submit(second, "client", client.host, late).result()
-            rounds.append(json.loads(answer.result()))
+        at = {"base": server.record["address"], "other": server.record["address"]}
+        if options.pair == "service/mesh":
+            apply(state, service_manifest("server"))
+            cluster_ip = kubectl(state, "get", "service", "server", "-o", "jsonpath={.spec.clusterIP}")
+            at = {"base": pod_ip(state, "server"), "other": cluster_ip}
+        ways = {"native/bare": (bare, pod), "service/mesh": (pod, pod), "bare/bare": (bare, bare)}
+        argv = [str(number) for number in (MEET, options.bursts, PAIRS[options.pair])] + figures
+        rounds = take_turns(*ways[options.pair], at, argv, options.rounds)
     finally:
         launcher.close()
         call([*CLI, "down", "--cluster", name])
     results = {figure: judge(figure, rounds) for figure in figures}
-    print(json.dumps({"schema": 1, "results": results, "rounds": rounds}, indent=1))
+    print(json.dumps({"schema": 2, "pair": options.pair, "results": results, "rounds": rounds}, indent=1))
+    one, two = options.pair.split("/")
     for figure, (median, ratio, low, high) in results.items():
-        print(f"{figure}: bare metal {median:.4g}, native / bare {ratio:.3f} [{low:.3f}, {high:.3f}]", file=sys.stderr)
+        print(f"{figure}: {two} {median:.4g}, {one} / {two} {ratio:.3f} [{low:.3f}, {high:.3f}]", file=sys.stderr)
+
+
+def take_turns(base: Run, other: Run, at: Mapping[str, str], rest: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+    """What each round found: figure -> "base" and "other" -> the bursts' figures."""
+    serve = {
+        place: ["sh", "-c", f"setsid python3 -c '{SERVER}' {port} >/dev/null 2>&1 </dev/null & sleep 0.5"]
+        for place, port in PORTS.items()
+    }
+    argv = {place: ["python3", "-c", CLIENT, place, at[place], str(port), *rest] for place, port in PORTS.items()}
+    # It tries once to reach the baseline's, which has to be there by then.
+    late = ["sh", "-c", 'sleep 1; exec "$@"', "sh", *argv["other"]]
+    found = []
+    for number in range(rounds):
+        print(f"round {number + 1}/{rounds}", file=sys.stderr, flush=True)
+        base("server", serve["base"])
+        other("server", serve["other"])
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(base, "client", argv["base"])
+            pool.submit(other, "client", late).result()
+        found.append(json.loads(answer.result()))
+    return found
 
 
 def judge(figure: str, rounds: Sequence[Mapping[str, Any]]) -> tuple[float, float, float, float]:
-    """Median on bare metal (Gbit/s, us or connections a second), and native / bare metal with its interval."""
-    medians = {
-        place: np.array([[statistics.median(found[figure][place])] for found in rounds]) for place in ("bare", "native")
-    }
-    [interval] = ratio_intervals(medians["bare"], medians["native"], paired=True, seed=1)
-    return float(np.median(medians["bare"])), interval.ratio, interval.low, interval.high
+    """The baseline's median (Gbit/s, us or connections a second), and the ratio to it with its interval."""
+    medians = {place: np.array([[statistics.median(found[figure][place])] for found in rounds]) for place in PORTS}
+    [interval] = ratio_intervals(medians["base"], medians["other"], paired=True, seed=1)
+    return float(np.median(medians["base"])), interval.ratio, interval.low, interval.high
 
 
 if __name__ == "__main__":
