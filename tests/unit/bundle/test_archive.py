@@ -131,7 +131,11 @@ def test_an_archive_that_lacks_a_file_is_refused(source: Path, tmp_path: Path) -
         archive.unpack(repacked(packed, drop="cni/bridge"), tmp_path / "cache")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", gzip.compress(b"hello"), gzip.compress(b"\0" * 10240)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", gzip.compress(b"hello"), gzip.compress(b"\0" * 10240)],
+    ids=["nothing", "text", "packed text", "packed zeros"],
+)
 def test_what_is_no_archive_of_a_bundle_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(BundleError, match=r"is neither|is damaged|does not begin with manifest.json"):

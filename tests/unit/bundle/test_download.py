@@ -167,7 +167,9 @@ def test_an_archive_shared_by_two_components_is_taken_once(server: Server, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(tar_of(x__other=b"1"), "lacks x/tool"), (b"<html>", "is not the archive that it should be")]
+    ("content", "said"),
+    [(tar_of(x__other=b"1"), "lacks x/tool"), (b"<html>", "is not the archive that it should be")],
+    ids=["another archive", "a page"],
 )
 def test_an_archive_with_another_content_is_refused(content: bytes, said: str, server: Server, tmp_path: Path) -> None:
     url = server.serve("/one", content)
