@@ -10,10 +10,10 @@ address of its pod; ``bare/bare``, a control of the method, expect 1. Run it as 
 
 Runs of seconds that take turns, as in ``network.py``, leave 5 to 10 % of noise on a small machine: it changes faster
 than they do. Here two clients on one host take turns with bursts of 10 to 100 ms, each with its own server of its kind
-on the other host, so that a slow moment hits both. A round has new processes and new connections and gives the ratio
-of the medians of its bursts; the interval (95 %, bootstrap, `netbench.stats`) is over the rounds. What is measured:
-bytes a second with one and four connections in both directions, the round trip of one byte, and connections (made,
-asked once, closed) a second.
+on the other host, so that a slow moment hits both. They lead in turns, should that make a difference. A round has new
+processes and new connections and gives the ratio of the medians of its bursts; the interval (95 %, bootstrap,
+`netbench.stats`) is over the rounds. What is measured: bytes a second with one and four connections in both directions,
+the round trip of one byte, and connections (made, asked once, closed) a second.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ s = socket.create_server(("", int(sys.argv[1])), backlog=512)
 while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 """
 
-# The client of the baseline leads: it tells the other what to do, over the loopback that the two share.
+# One client leads: it tells the other what to do, over the loopback that the two share.
 CLIENT = """
 import json, os, random, socket, statistics, struct, sys, threading, time
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
@@ -102,7 +102,7 @@ def burst(figure):
     for mover in movers: mover.start()
     for mover in movers: mover.join()
     return BYTES * 8e-9 / (time.perf_counter() - began)
-if role == "other":
+if role == "led":
     other = socket.create_connection(("127.0.0.1", meet))
     with other.makefile("rw") as line:
         for figure in line: print(burst(figure.strip()), file=line, flush=True)
@@ -114,7 +114,7 @@ else:
     def told(figure):
         print(figure, file=line, flush=True)
         return float(line.readline())
-    places = {"base": burst, "other": told}
+    places = {"lead": burst, "led": told}
     found = {figure: {place: [] for place in places} for figure in figures}
     for figure in figures:
         for measure in places.values(): measure(figure)  # to warm up
@@ -181,18 +181,24 @@ def take_turns(base: Run, other: Run, at: Mapping[str, str], rest: Sequence[str]
         place: ["sh", "-c", f"setsid python3 -c '{SERVER}' {port} >/dev/null 2>&1 </dev/null & sleep 0.5"]
         for place, port in PORTS.items()
     }
-    argv = {place: ["python3", "-c", CLIENT, place, at[place], str(port), *rest] for place, port in PORTS.items()}
-    # It tries once to reach the baseline's, which has to be there by then.
-    late = ["sh", "-c", 'sleep 1; exec "$@"', "sh", *argv["other"]]
+    runs = {"base": base, "other": other}
     found = []
     for number in range(rounds):
         print(f"round {number + 1}/{rounds}", file=sys.stderr, flush=True)
-        base("server", serve["base"])
-        other("server", serve["other"])
+        for place, run in runs.items():
+            run("server", serve[place])
+        lead, led = ("base", "other") if number % 2 == 0 else ("other", "base")
+        argv = {
+            place: ["python3", "-c", CLIENT, role, at[place], str(PORTS[place]), *rest]
+            for place, role in ((lead, "lead"), (led, "led"))
+        }
+        # It tries once to reach the one that leads, which has to be there by then.
+        late = ["sh", "-c", 'sleep 1; exec "$@"', "sh", *argv[led]]
         with ThreadPoolExecutor() as pool:
-            answer = pool.submit(base, "client", argv["base"])
-            pool.submit(other, "client", late).result()
-        found.append(json.loads(answer.result()))
+            answer = pool.submit(runs[lead], "client", argv[lead])
+            pool.submit(runs[led], "client", late).result()
+        bursts = json.loads(answer.result())
+        found.append({figure: {lead: both["lead"], led: both["led"]} for figure, both in bursts.items()})
     return found
 
 
