@@ -97,8 +97,8 @@ def clusters(instance: Instance) -> Clusters:
 def instance() -> Iterator[Instance]:
     """A running instance over three hosts, seen from a fourth that has no broker; no home, no /tmp is shared."""
     testhosts("down")  # these, and all that runs on them, may be there of a run that was killed
-    for left in Path("/var/lib").glob("fl-*"):
-        shutil.rmtree(left)
+    for left in Path("/var/lib").glob("fl-*/usernetes-up.sh"):
+        shutil.rmtree(left.parent)
     root = Path(tempfile.mkdtemp(prefix="fl-", dir="/var/lib"))
     made = None
     try:
