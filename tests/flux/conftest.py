@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flux)
             if missing:
                 item.add_marker(pytest.mark.skip(reason=missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """End the jobs of a test that failed: further tests would wait for the hosts that these hold."""
+    report = yield
+    fixtures = getattr(item, "funcargs", {})
+    if report.failed and report.when == "call" and "instance" in fixtures and "held" not in fixtures:
+        fixtures["instance"].cancel_jobs()
+    return report
 
 
 def python_for_the_user() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,13 @@ class Instance:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def cancel_jobs(self, seconds: float = 60) -> None:
+        """End all jobs, and wait until they have; what does not end by then is left for `stop`."""
+        self.run(["flux", "cancel", "--all"])
+        ends = time.monotonic() + seconds
+        while self.run(["flux", "jobs", "--no-header"]).stdout.strip() and time.monotonic() < ends:
+            time.sleep(0.2)
 
     def stop(self) -> None:
         """Shut the instance down, and kill what does not end by itself."""

@@ -82,6 +82,7 @@ class Instance:
                 timeout=timeout,
                 env=self.environment(),
                 check=False,
+                start_new_session=True,  # what signals our job's processes as a group ends no question with it
             )
         except FileNotFoundError:
             raise UsernetesError(

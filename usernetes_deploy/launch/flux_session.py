@@ -187,14 +187,20 @@ def hold_hosts(cluster: str, instance: Instance, notice: float, tell: Callable[[
     """
     parent, job = flux_jobs.own_job(instance)
     found = flux_jobs.find(cluster, parent)
-    flux_jobs.join(parent, job, found)
-    limit = TimeLimit(instance, notice)
-    tell(f"job {job.f58} holds {job.hosts} for the cluster of job {found.job.f58}")
     with Signals(lambda: None).heard() as signals:
+        flux_jobs.join(parent, job, found)
+        limit = TimeLimit(instance, notice)
+        tell(f"job {job.f58} holds {job.hosts} for the cluster of job {found.job.f58}")
+        said = ""
         while not signals.ending.wait(LOOK_SECONDS) and not limit.near():
-            if all(other.ended for other in found.instance.jobs([found.job.id])):
-                tell(f"job {found.job.f58} has ended")
-                break
+            try:
+                if all(other.ended for other in found.instance.jobs([found.job.id])):
+                    tell(f"job {found.job.f58} has ended")
+                    break
+            except UsernetesError as error:  # for a moment, or Flux ends this job as well: no reason to drop nodes
+                if str(error) != said:
+                    said = str(error)
+                    tell(f"whether job {found.job.f58} has ended cannot be seen: {error}")
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
