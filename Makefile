@@ -18,7 +18,7 @@ test:
 
 unit:
 	@playbooks/bootstrap.sh --extras dev --no-root
-	@playbooks/venv.sh pytest -n auto tests/unit $(PYTEST)
+	@playbooks/venv.sh pytest -n auto usernetes_deploy netbench tests/unit $(PYTEST)
 
 lint:
 	@playbooks/venv.sh ruff check .

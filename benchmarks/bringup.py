@@ -40,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, n
 from kubeadm import images
 from kubeadm.baseline import CANNOT_PASS, Kubeadm
 
+from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.commands.common import located
 from usernetes_deploy.errors import UsernetesError
 
@@ -118,7 +119,7 @@ def by_role(told: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]
     return roles
 
 
-def usual(bundle: images.Bundle, archives: dict[str, Path], folder: Path) -> dict[str, float]:
+def usual(bundle: Bundle, archives: dict[str, Path], folder: Path) -> dict[str, float]:
     """One bring-up with kubeadm: seconds by step."""
     with Kubeadm(bundle, archives, NODES, folder) as cluster:
         return cluster.bring_up()

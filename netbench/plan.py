@@ -99,7 +99,7 @@ class ClusterPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan as written: everything but `cases` has a usable default."""
+    """A plan as written: all but `cases`, and `cluster` where a place needs one, has a usable default."""
 
     api_version: str = about("usernetes.dev/v1alpha1", pattern=r"^usernetes\.dev/v1alpha1$")
     kind: Literal["Benchmark"] = about("always Benchmark")
@@ -132,7 +132,8 @@ def load_plan(source: Path) -> Plan:
 def plan_from(data: Any, source: str = "the plan") -> Plan:
     """Check a plan that was parsed already (camelCase keys, as in YAML).
 
-    >>> plan = plan_from({"apiVersion": API_VERSION, "kind": "Benchmark", "cases": ["osu_latency"]})
+    >>> written = {"cases": ["osu_latency"], "cluster": {"managed": True}}
+    >>> plan = plan_from({"apiVersion": API_VERSION, "kind": "Benchmark", **written})
     >>> plan.cases[0].case, plan.repeats
     ('osu_latency', 20)
     """
@@ -178,7 +179,7 @@ def _nonsense(plan: Plan) -> list[tuple[str, str]]:
     problems += [("hosts", f"{name} stands there twice") for name in sorted({n for n in names if names.count(n) > 1})]
     all_places = {place for _, places in listed for place in places}
     if not plan.cluster.makes_clusters and "bare-metal" in all_places and all_places - {"bare-metal"}:
-        what = "a cluster that is always there leaves no bare-metal; give cluster.spec, or drop one of them"
+        what = "a cluster that is always there leaves no bare-metal; give cluster.spec or managed, or drop one of them"
         problems.append(("places", what))
     by_operator = sorted(place for place in all_places if place.startswith("mpijob-"))
     if by_operator and (plan.cluster.managed or plan.cluster.spec):

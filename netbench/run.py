@@ -161,8 +161,20 @@ def _versions(launcher: str, software: Software) -> dict[str, str]:
         said = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
     except (MissingSoftware, OSError, subprocess.TimeoutExpired):
         return versions
-    found = re.search(r"(?:Version:|\(Open MPI\)|commands:|slurm)\s*(\S+)", said)
-    return versions | ({"mpi" if launcher in ("hydra", "openmpi") else launcher: found[1]} if found else {})
+    found = said_version(said)
+    return versions | ({"mpi" if launcher in ("hydra", "openmpi") else launcher: found} if found else {})
+
+
+def said_version(said: str) -> str | None:
+    """The version in what a launcher prints for ``--version``; None where there is none.
+
+    >>> [said_version(line) for line in ("    Version:  4.3.1", "commands:\t 0.88.0", "slurm 24.05.1", "mpirun")]
+    ['4.3.1', '0.88.0', '24.05.1', None]
+    >>> [said_version(line) for line in ("mpirun (Open MPI) 5.0.7", "mpirun.openmpi (OpenRTE) 4.1.4")]
+    ['5.0.7', '4.1.4']
+    """
+    found = re.search(r"(?:Version:|\((?:Open MPI|OpenRTE)\)|commands:|slurm)\s*(\S+)", said)
+    return found[1] if found else None
 
 
 def _files(runs: list[Run], software: Software) -> list[str]:

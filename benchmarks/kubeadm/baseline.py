@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Kubeadm:
             for node in self.up.nodes:
                 self._start(node)
             for node in self.up.nodes:
-                self._wait(lambda node=node: "images" in self._status(node).get("phases", {}), f"{node.name} up")
+                self._wait(partial(self._is_up, node), f"{node.name} up")
         with self._step("import images"), ThreadPoolExecutor() as pool:
             wanted = [(first, archive) for archive in self.archives.values()]
             wanted += [(node, self.archives["coredns"]) for node in others]  # it may be scheduled there
@@ -153,6 +154,9 @@ class Kubeadm:
             return dict(json.loads((node.root / "status.json").read_text()))
         except (OSError, ValueError):
             return {}
+
+    def _is_up(self, node: NodeConfig) -> bool:
+        return "images" in self._status(node).get("phases", {})
 
     def _enter(self, node: NodeConfig, *command: str, stdin: str = "") -> str:
         """Run a command on a machine, as its administrator would; returns stdout."""

@@ -16,7 +16,7 @@ import pytest
 from tests.hosts.clusters import UP_SECONDS, Account, bring_up, host_address
 
 pytestmark = pytest.mark.cluster
-NOTHING = {"processes": {}, "mounts": [], "sockets": [], "interfaces": [], "files": []}
+NOTHING: dict[str, object] = {"processes": {}, "mounts": [], "sockets": [], "interfaces": [], "files": []}
 
 
 def changed(account: Account) -> dict[str, object]:

@@ -34,7 +34,7 @@ def wrapped(self, up):
 kind.apply = wrapped
 sys.exit(cli.run(["usernetes", *argv]))
 """
-NOTHING = {"processes": {}, "mounts": [], "sockets": [], "interfaces": [], "files": []}
+NOTHING: dict[str, object] = {"processes": {}, "mounts": [], "sockets": [], "interfaces": [], "files": []}
 
 
 def up_cut_short(account: Account, title: str, number: int) -> subprocess.CompletedProcess[str]:

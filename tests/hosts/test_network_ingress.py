@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,13 @@ def web(meshed: Meshed) -> Iterator[list[str]]:
 
 def test_hosts_and_paths_lead_to_their_back_ends_on_every_hosts_address(meshed: Meshed, web: list[str]) -> None:
     assert web == [f"{meshed.address(0)}:8000", f"{meshed.address(1)}:8000"]
+
+    def fruit(where: str) -> bool:
+        apples, pears = get(meshed, where, "apples.example"), get(meshed, where, "pears.example", "/fruit/")
+        return (apples, pears) == ("200 apples", "200 pears")
+
     for where in web:
-        eventually(lambda where=where: get(meshed, where, "apples.example") == "200 apples", 20, f"{where} answers")
-        eventually(
-            lambda where=where: get(meshed, where, "pears.example", "/fruit/") == "200 pears", 20, "and the other"
-        )
+        eventually(partial(fruit, where), 20, f"{where} answers")
 
 
 def test_unknown_hosts_and_paths_are_not_found(meshed: Meshed, web: list[str]) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from usernetes_deploy import api as module
 from usernetes_deploy.api import Api, ApiError, client_context, path_of, patiently
 from usernetes_deploy.errors import TimedOut, UsernetesError
 
@@ -75,7 +74,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             assert isinstance(context, ssl.SSLContext)
             return http.client.HTTPConnection(host, port, timeout=timeout)
 
-        monkeypatch.setattr(module.http.client, "HTTPSConnection", plain)
+        monkeypatch.setattr(http.client, "HTTPSConnection", plain)
         yield made
         listening.shutdown()
         thread.join()
@@ -218,7 +217,7 @@ def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
 def test_a_server_that_has_too_much_to_do_is_asked_again(
     momentary: UsernetesError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     errors = [momentary, momentary]
 
     def call() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from usernetes_deploy import cli
+from usernetes_deploy import cli, spec
 from usernetes_deploy.commands import COLLECTION, cluster
 from usernetes_deploy.commands.flags import SpecFlags
 from usernetes_deploy.errors import HostNotFit, NodeFailures, TimedOut
@@ -152,7 +152,7 @@ def test_each_kind_of_failure_has_its_exit_code(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cluster.spec, "describe", fail)
+    monkeypatch.setattr(spec, "describe", fail)
     if isinstance(error, BrokenPipeError):  # stdout is closed for good then: not that of the tests
         monkeypatch.setattr(os, "dup2", lambda *_: None)
     assert usernetes("spec") == code
@@ -163,9 +163,13 @@ def test_each_kind_of_failure_has_its_exit_code(
 def test_term_and_a_lost_terminal_end_a_verb_as_ctrl_c_does(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def hit() -> str:
+        signal.raise_signal(number)
+        return ""
+
     before = signal.signal(number, signal.SIG_DFL)  # nohup, in front of the tests, leaves SIGHUP ignored
     try:
-        monkeypatch.setattr(cluster.spec, "describe", lambda: signal.raise_signal(number))
+        monkeypatch.setattr(spec, "describe", hit)
         assert usernetes("spec") == 130
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
@@ -173,9 +177,13 @@ def test_term_and_a_lost_terminal_end_a_verb_as_ctrl_c_does(
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hit() -> str:
+        signal.raise_signal(signal.SIGHUP)
+        return ""
+
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        monkeypatch.setattr(cluster.spec, "describe", lambda: str(signal.raise_signal(signal.SIGHUP) or ""))
+        monkeypatch.setattr(spec, "describe", hit)
         assert usernetes("spec") == 0
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -36,8 +36,8 @@ def test_a_node_is_a_node_and_nothing_more(identities: Identities) -> None:
     serving = x509.load_pem_x509_certificate(files[f"{PKI}/kubelet.crt"].encode())
     names = serving.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name.value) for name in names] == ["node1", "10.64.0.2"]
-    names = ("kubelet-client", "kubelet", "kube-proxy")
-    assert {path for path in files if path.endswith(".key")} == {f"{PKI}/{name}.key" for name in names}
+    keys = {f"{PKI}/{name}.key" for name in ("kubelet-client", "kubelet", "kube-proxy")}
+    assert {path for path in files if path.endswith(".key")} == keys
     assert json.loads(files[f"{KUBERNETES}/kubelet.conf"])["clusters"][0]["cluster"]["server"].endswith(":6443")
 
 

@@ -136,7 +136,8 @@ def stage(source: Path, parent: Path) -> Path:
     `source` where the file system can (reflink, then hard link), else copied. Raises `BundleError` when a file is
     damaged or the disk is full; nothing is left behind then.
 
-    >>> stage(Path("~/.cache/usernetes/bundles/3f2a...").expanduser(), Path("/var/tmp/usernetes-1000/bundle"))
+    >>> bundle = Path("~/.cache/usernetes/bundles/3f2a97c04e1d5b88").expanduser()
+    >>> stage(bundle, Path("/var/tmp/usernetes-1000/bundle"))  # doctest: +SKIP
     PosixPath('/var/tmp/usernetes-1000/bundle/3f2a97c04e1d5b88')
     """
     manifest = read_manifest(source)

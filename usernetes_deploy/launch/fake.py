@@ -3,6 +3,7 @@
 Each host answers like the node program does (``start``, ``status``, ``stop``, ``clean``, ``stage``), from a little
 state of its own; anything else prints nothing and succeeds, unless `answers` says otherwise.
 
+>>> from usernetes_deploy.launch.base import on_all
 >>> fake = FakeLauncher(3, behaviours={"node1": Behaviour(down="No route to host")})
 >>> outcome = on_all(fake.hosts(), lambda host: fake.run(host, ["true"]).returncode)
 >>> outcome.results, {name: str(error) for name, error in outcome.failures.items()}

@@ -1,7 +1,7 @@
 """Nodes on the hosts of a Flux instance: its brokers start the short commands and the nodes, past the scheduler.
 
->>> launcher = FluxLauncher(Path("/opt/usernetes/node.pyz"))
->>> [host.name for host in launcher.hosts()]
+>>> launcher = FluxLauncher(Path("/opt/usernetes/node.pyz"))  # doctest: +SKIP
+>>> [host.name for host in launcher.hosts()]  # doctest: +SKIP
 ['node01', 'node02', 'node03']
 
 A node is a child of its host's broker, so it ends with the allocation; nothing of the job's resources is taken for it,

@@ -151,7 +151,7 @@ def submit(
 
     `options` are those of ``flux batch``. Raises `UsageError` with the reason when the job is refused.
 
-    >>> submit(4, ["--set", "metrics=true"], options=["--time-limit=2h", "--queue=debug"])
+    >>> submit(4, ["--set", "metrics=true"], options=["--time-limit=2h", "--queue=debug"])  # doctest: +SKIP
     'ƒ2EqTrdbu'
     """
     at = instance or Instance()

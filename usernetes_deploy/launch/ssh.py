@@ -1,7 +1,7 @@
 """Nodes on hosts that are reached by SSH: clouds, test beds, a cluster without a batch system.
 
->>> launcher = SshLauncher(load("node[01-16]"), Path("node.pyz"))
->>> launcher.run(launcher.hosts()[0], ["hostname"]).stdout
+>>> launcher = SshLauncher(load("node[01-16]"), Path("node.pyz"))  # doctest: +SKIP
+>>> launcher.run(launcher.hosts()[0], ["hostname"]).stdout  # doctest: +SKIP
 'node01\n'
 """
 

@@ -1,7 +1,7 @@
 """One supervised component: started, watched without polling, started again with backoff, its log kept short.
 
->>> web = Component("web", ["httpd", "-f"], log=Path("/tmp/web.log"))
->>> web.start(); web.snapshot()["state"]
+>>> web = Component("web", ["httpd", "-f"], log=Path("/tmp/web.log"))  # doctest: +SKIP
+>>> web.start(); web.snapshot()["state"]  # doctest: +SKIP
 'running'
 """
 

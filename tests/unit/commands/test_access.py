@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 import pytest
 
 from tests.unit.made_up import MadeUp, make_cluster
 from usernetes_deploy import cli
-from usernetes_deploy.commands import access
 from usernetes_deploy.launch.base import Completed, Host
 
 
@@ -39,7 +39,7 @@ def test_status_looks_again_until_it_is_interrupted(
         if len(looks) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(access.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     assert usernetes("status", "--watch", "7") == 130
     out = capsys.readouterr().out
     assert looks == [7, 7, 7]

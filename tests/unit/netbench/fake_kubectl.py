@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fake_mpi_operator
+import fake_mpi_operator  # type: ignore[import-not-found]  # a script, beside this one
 
 READY = {"phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
 NO_IMAGE = {"waiting": {"reason": "ErrImageNeverPull", "message": "image is not there"}}
@@ -24,7 +24,7 @@ def main(folder: Path, words: list[str]) -> int:
     if trouble == "gone":
         return complain("error: the server could not be reached")
     if rest[:1] == ["-i"] or verb == "logs" or any("mpijobs" in word for word in rest):
-        return fake_mpi_operator.main(folder, verb, rest, trouble)
+        return int(fake_mpi_operator.main(folder, verb, rest, trouble))
     if verb == "create":
         made = json.load(sys.stdin)
         if made["kind"] == "MPIJob":

@@ -73,13 +73,12 @@ def test_dns_is_well_when_there_is_an_answer_without_an_error(
 
         thread = threading.Thread(target=answer)
         thread.start()
-        real = socket.socket
 
-        class ToOurPort(real):  # type: ignore[misc, valid-type]
+        class ToOurPort(socket.socket):
             def sendto(self, data: bytes, address: tuple[str, int]) -> int:  # type: ignore[override]
                 return int(super().sendto(data, (address[0], port if address[1] == 53 else address[1])))
 
-        monkeypatch.setattr(control.socket, "socket", ToOurPort)
+        monkeypatch.setattr(socket, "socket", ToOurPort)
         found = control.dns_answer("127.0.0.1", "kubernetes.default.svc.cluster.local")
         thread.join()
     assert found["ok"] is ok

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_an_object_that_is_refused_at_first_is_tried_again_while_the_server_live
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(supervisor.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
 
     def refuse(times: int) -> Any:
         left = [UsernetesError("no matches for kind")] * times
@@ -66,7 +67,7 @@ def test_the_size_of_the_disk_is_told_as_soon_as_there_is_a_node_and_not_for_a_k
         """An API that knows the Node from the third question on."""
 
         def request(self, *words: Any) -> None:
-            asked.append(words)  # type: ignore[arg-type]
+            asked.append(words)
             if len(asked) < 3:
                 raise UsernetesError("nodes not found")
 
@@ -84,7 +85,7 @@ def test_the_size_of_the_disk_is_told_as_soon_as_there_is_a_node_and_not_for_a_k
 
     node = supervisor.Supervisor(config(tmp_path), tmp_path / "netns")
     monkeypatch.setattr(supervisor, "as_kubelet", lambda _: NotYet())
-    monkeypatch.setattr(supervisor.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     node._tell_storage(Kubelet(1))  # type: ignore[arg-type]
     assert not asked
     node._tell_storage(Kubelet(None))  # type: ignore[arg-type]

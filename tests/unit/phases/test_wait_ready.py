@@ -68,7 +68,7 @@ def test_a_moment_without_an_answer_does_not_end_the_wait(
     class Hesitating(FakeApi):
         def get(self, path: str) -> Any:
             if left and path == "/api/v1/nodes":
-                raise left.pop()  # type: ignore[misc]
+                raise left.pop()
             return super().get(path)
 
         def ready(self) -> bool:

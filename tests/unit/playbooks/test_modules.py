@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args  # type: ignore[import-untyped]
+from ansible.module_utils.testing import patch_module_args
 
 LIBRARY = Path(__file__).parents[3] / "playbooks" / "library"
 
