@@ -6,10 +6,11 @@ some milliseconds, with the command about 70 ms.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
@@ -106,36 +107,39 @@ class ByPython:
         return True
 
     def _handle(self) -> Any:
-        try:
+        with _asking(f"connect to Flux {self._uri}".strip()):
             return importlib.import_module("flux").Flux(self._uri or None)
-        except OSError as error:
-            raise UsernetesError(f"{error.strerror or error}", tried=f"connect to Flux {self._uri}".strip()) from None
 
     def resources(self, state: str = "all") -> dict[str, Any]:
         """See `Questions`."""
-        listed = importlib.import_module("flux.resource").resource_list(self._handle()).get()
+        with _asking("list the resources of Flux"):
+            listed = importlib.import_module("flux.resource").resource_list(self._handle()).get()
         return json_object(listed[state].encode(), "resource set")
 
     def offline(self) -> str:
         """See `Questions`."""
-        return str(self._handle().rpc("resource.status", nodeid=0).get().get("offline", ""))
+        with _asking("ask Flux which brokers are lost"):
+            return str(self._handle().rpc("resource.status", nodeid=0).get().get("offline", ""))
 
     def jobs(self, ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """See `Questions`."""
         listing = importlib.import_module("flux.job").JobList
         handle = self._handle()
-        if ids:
-            found = listing(handle, ids=list(ids)).jobs()
-        else:
-            found = listing(handle, user=str(os.getuid()), filters=["active"], max_entries=0).jobs()
+        with _asking("list the jobs of Flux"):
+            if ids:
+                found = listing(handle, ids=list(ids)).jobs()
+            else:
+                found = listing(handle, user=str(os.getuid()), filters=["active"], max_entries=0).jobs()
         return [json.loads(json.dumps(job.to_dict(filtered=False), default=str)) for job in found]
 
     def attribute(self, name: str) -> str | None:
         """See `Questions`."""
-        try:
-            return str(self._handle().attr_get(name))
-        except FileNotFoundError:
-            return None
+        handle = self._handle()
+        with _asking(f"read the attribute {name} of Flux"):
+            try:
+                return str(handle.attr_get(name))
+            except FileNotFoundError:
+                return None
 
     def job_id(self, text: str) -> int:
         """See `Questions`."""
@@ -146,11 +150,18 @@ class ByPython:
 
     def job_info(self, job: int, key: str) -> str:
         """See `Questions`."""
-        try:
+        with _asking(f"read {key} of the job {job}"):
             answer = self._handle().rpc("job-info.lookup", {"id": job, "keys": [key], "flags": 0}).get()
-        except OSError as error:
-            raise UsernetesError(f"{error.strerror or error}", tried=f"read {key} of the job {job}") from None
         return str(answer[key])
+
+
+@contextlib.contextmanager
+def _asking(tried: str) -> Iterator[None]:
+    """What flux-python raises of a question is a `UsernetesError`, as with the command."""
+    try:
+        yield
+    except OSError as error:
+        raise UsernetesError(f"{error.strerror or error}", tried=tried) from None
 
 
 def json_object(text: str, source: str) -> dict[str, Any]:
