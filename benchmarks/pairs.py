@@ -137,6 +137,8 @@ def main() -> None:
     parser.add_argument("--figures", default=",".join(FIGURES), help="which of them")
     options = parser.parse_args()
     figures = options.figures.split(",")
+    if unknown := [figure for figure in figures if figure not in FIGURES]:
+        parser.error(f"--figures: {', '.join(unknown)}: expected some of {', '.join(FIGURES)}")
     name = "bench-pairs"
     flags = ["--bundle", options.bundle] if options.bundle else []
     call([*CLI, "up", "--cluster", name, "--hosts", options.hosts, *flags])
