@@ -179,7 +179,7 @@ def _nonsense(plan: Plan) -> list[tuple[str, str]]:
     problems += [("hosts", f"{name} stands there twice") for name in sorted({n for n in names if names.count(n) > 1})]
     all_places = {place for _, places in listed for place in places}
     if not plan.cluster.makes_clusters and "bare-metal" in all_places and all_places - {"bare-metal"}:
-        what = "a cluster that is always there leaves no bare-metal; give cluster.spec or managed, or drop one of them"
+        what = "a cluster that is always there leaves no bare-metal; give cluster.spec or cluster.managed, or drop one"
         problems.append(("places", what))
     by_operator = sorted(place for place in all_places if place.startswith("mpijob-"))
     if by_operator and (plan.cluster.managed or plan.cluster.spec):

@@ -38,9 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """End the jobs of a test that failed: further tests would wait for the hosts that these hold."""
     report = yield
     fixtures = getattr(item, "funcargs", {})
@@ -103,6 +101,12 @@ def bundle_for(root: Path) -> Path:
 def clusters(instance: Instance) -> Clusters:
     """What brings up real clusters in jobs of the instance."""
     return Clusters(instance, bundle_for(instance.root))
+
+
+@pytest.fixture
+def verbs(instance: Instance) -> Clusters:
+    """The verbs, without a bundle, for what does not get as far as to need one."""
+    return Clusters(instance, Path("/var/lib/no bundle"))
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,6 @@ from tests.flux.instance import Instance
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "flux-jobs").glob("*.sh"))
 
 
-@pytest.fixture
-def verbs(instance: Instance) -> Clusters:
-    """The verbs, without a bundle: nothing here gets as far as to need one."""
-    return Clusters(instance, Path("/var/lib/no bundle"))
-
-
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_the_directives_of_every_script_are_understood(instance: Instance, script: Path) -> None:
     name = str(instance.root / script.name)

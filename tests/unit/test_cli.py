@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -159,17 +160,19 @@ def test_each_kind_of_failure_has_its_exit_code(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def hit(number: signal.Signals) -> str:
+    """Stands for a verb that is signalled while it works."""
+    signal.raise_signal(number)
+    return ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_term_and_a_lost_terminal_end_a_verb_as_ctrl_c_does(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hit() -> str:
-        signal.raise_signal(number)
-        return ""
-
     before = signal.signal(number, signal.SIG_DFL)  # nohup, in front of the tests, leaves SIGHUP ignored
     try:
-        monkeypatch.setattr(spec, "describe", hit)
+        monkeypatch.setattr(spec, "describe", partial(hit, number))
         assert usernetes("spec") == 130
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
@@ -177,13 +180,9 @@ def test_term_and_a_lost_terminal_end_a_verb_as_ctrl_c_does(
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hit() -> str:
-        signal.raise_signal(signal.SIGHUP)
-        return ""
-
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        monkeypatch.setattr(spec, "describe", hit)
+        monkeypatch.setattr(spec, "describe", partial(hit, signal.SIGHUP))
         assert usernetes("spec") == 0
     finally:
         signal.signal(signal.SIGHUP, before)
