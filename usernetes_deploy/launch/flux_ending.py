@@ -20,6 +20,7 @@ from typing import Any
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.node.keeper import Flag
 
 SYSTEM_NAMESPACES = {"kube-system", "kube-public", "kube-node-lease"}
 LIMIT_SECONDS = 30.0  # between looks at the time limit, which may be changed while the job runs
@@ -31,7 +32,7 @@ class Signals:
     """Hears what the job is told: `ending` is set when there is time; without time `forget` is called, and we exit."""
 
     forget: Callable[[], object]
-    ending: threading.Event = field(default_factory=threading.Event)
+    ending: Flag = field(default_factory=Flag)
     _interrupt: bool = False
 
     @contextlib.contextmanager

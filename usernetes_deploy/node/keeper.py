@@ -160,6 +160,36 @@ def parse_cpus(text: str) -> list[int]:
     return cpus
 
 
+class Flag:
+    """What a signal's handler sets: a `threading.Event` has a lock, which the handler may interrupt the holder of.
+
+    Two signals at once are enough for that, as when a broker ends: its SIGTERM, and the kernel's at its death.
+
+    >>> flag = Flag()
+    >>> flag.set()
+    >>> flag.is_set(), flag.wait(60)
+    (True, True)
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Set it, for good."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is set, at most so many seconds; whether it is."""
+        ends = time.monotonic() + seconds
+        while not self._set and time.monotonic() < ends:
+            time.sleep(0.05)  # a signal does not cut a sleep short
+        return self._set
+
+
 class Keeper:
     """Starts and restarts one node's process tree.
 
@@ -174,7 +204,7 @@ class Keeper:
         self.restarts = 0
         self.last_exit: str | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._ending = threading.Event()
+        self._ending = Flag()
         self._why = ""  # the child was killed by us, for this reason
 
     def prepare(self) -> None:
@@ -216,9 +246,7 @@ class Keeper:
                 self._record()
                 if time.monotonic() - began > 60:
                     backoff = FIRST_BACKOFF
-                ends = time.monotonic() + backoff
-                while not self._ending.is_set() and time.monotonic() < ends:
-                    time.sleep(0.05)  # a signal does not cut a sleep short
+                self._ending.wait(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             (self.config.root / "keeper.json").unlink(missing_ok=True)
         return guard.wait() if guard else 0

@@ -281,3 +281,24 @@ def test_cpus_that_are_not_there_are_named_where_status_looks(
 ) -> None:
     assert keep(system_cpus="1000").wait(20) == 1
     assert "systemCpus 1000: Invalid argument; there are" in (tmp_path / "n" / "logs" / "node.log").read_text()
+
+
+# A main thread that is told to end again and again, by a process of its own: handlers interrupt one another.
+STORM = """
+import os, signal, subprocess, sys
+from usernetes_deploy.node.config import NodeConfig
+from usernetes_deploy.node.keeper import Keeper
+keeper = Keeper(NodeConfig.from_json(sys.stdin.buffer.read()), [])
+signal.signal(signal.SIGTERM, keeper._end)
+kill = "import os, signal\\nfor _ in range(200000): os.kill(os.getppid(), signal.SIGTERM)"
+sender = subprocess.Popen([sys.executable, "-c", kill])
+while sender.poll() is None:
+    keeper._ending.is_set()
+print("went on")
+"""
+
+
+def test_being_told_to_end_while_being_told_to_end_blocks_nothing(tmp_path: Path) -> None:
+    blob = config(tmp_path / "n").to_json()
+    done = subprocess.run([sys.executable, "-c", STORM], input=blob, capture_output=True, timeout=20, check=False)
+    assert done.stdout == b"went on\n", done.stderr
