@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 
 from netbench.stats import ratio_intervals
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import node_program, roots
-from usernetes_deploy.launchers import launcher_from_state
-from usernetes_deploy.nodes import members_of
-from usernetes_deploy.state import ClusterState
 
 CLI = [sys.executable, "-m", "usernetes_deploy.cli"]
 PORT = 5301

@@ -30,10 +30,10 @@ import numpy as np
 from network import CLI, PORT, apply, busybox_of, call, kubectl, pod_ip, pod_manifest, service_manifest
 
 from netbench.stats import ratio_intervals
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import node_program, roots
-from usernetes_deploy.launchers import launcher_from_state
-from usernetes_deploy.nodes import members_of
-from usernetes_deploy.state import ClusterState
 
 PORTS = {"base": PORT, "other": PORT + 1}
 MEET = PORT + 2

@@ -114,15 +114,15 @@ def facts_of(host: Any, script: str) -> str:
 def measure(size: int, bundle: str | None) -> dict[str, Any]:
     """One size, in this process: a whole `up` and the end of all nodes."""
     from usernetes_deploy import bundle as bundles
-    from usernetes_deploy.bringup import UP
+    from usernetes_deploy.changes.bringup import UP
+    from usernetes_deploy.changes.context import BringUp
+    from usernetes_deploy.changes.phase import Report, run
+    from usernetes_deploy.cluster.nodes import members_of, stop_nodes
+    from usernetes_deploy.cluster.spec import load
+    from usernetes_deploy.cluster.state import ClusterState
     from usernetes_deploy.commands.common import cache_root
-    from usernetes_deploy.context import BringUp
     from usernetes_deploy.launch.base import Completed
     from usernetes_deploy.launch.fake import Behaviour, FakeLauncher
-    from usernetes_deploy.nodes import members_of, stop_nodes
-    from usernetes_deploy.phase import Report, run
-    from usernetes_deploy.spec import load
-    from usernetes_deploy.state import ClusterState
 
     short = Behaviour(delay=ROUND_TRIP, jitter=0.5)
     bad = {} if size < 20 else {"dead": f"node{size // 2}", "full": f"node{size // 3}", "stuck": f"node{size // 4}"}

@@ -22,8 +22,8 @@ from typing import Any
 
 from usernetes_deploy import bundle as bundles
 from usernetes_deploy.api import Api
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import cache_root, roots
-from usernetes_deploy.state import ClusterState
 
 CLUSTER = "scale-kwok"
 STAGES = Path(__file__).with_name("kwok_stages.yaml")

@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from netbench.commands import data
 from netbench.commands import run as running
 from usernetes_deploy import __version__
-from usernetes_deploy.commandline import Verbs, exit_code
+from usernetes_deploy.console.program import Verbs, exit_code
 
 EPILOGUE = """
 Exit codes: 0 done, 1 failed (a run, or all), 2 wrong use, 3 a host is not fit, 4 every failed run hung;

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from usernetes_deploy import __version__
-from usernetes_deploy.commandline import HELP, Verbs, exit_code
+from usernetes_deploy.cluster.state import clusters
 from usernetes_deploy.commands import COLLECTION, PASS_THROUGH
 from usernetes_deploy.commands.common import roots
-from usernetes_deploy.completion import completions
-from usernetes_deploy.state import clusters
+from usernetes_deploy.console.completion import completions
+from usernetes_deploy.console.program import HELP, Verbs, exit_code
 
 OPTIONS = """
   -h, --help [VERB]                 this page, or that of a verb

@@ -11,7 +11,7 @@
     ├── BundleError                 exit code 1   a binary is missing, damaged or cannot be built
     └── NodeFailures                worst of its members; one line a node
 
-Only ``usernetes_deploy.commandline`` prints errors and turns them into exit codes. This module uses the standard
+Only ``usernetes_deploy.console.program`` prints errors and turns them into exit codes. This module uses the standard
 library alone, because nodes run it too.
 """
 

@@ -31,21 +31,21 @@ import yaml
 
 from kubeadm import documents
 from kubeadm.node import PROXY_CREDENTIAL
-from usernetes_deploy import nodezip
 from usernetes_deploy.api import Api
-from usernetes_deploy.bringup import UP
 from usernetes_deploy.bundle import Bundle
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.bringup import UP
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.phase import Report, run
+from usernetes_deploy.cluster.spec import load
+from usernetes_deploy.cluster.state import ClusterState, memory_file
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.launch import nodezip
 from usernetes_deploy.launch.local import LocalLauncher
 from usernetes_deploy.node import keeper, verbs
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, RUN, NodeConfig
-from usernetes_deploy.phase import Report, run
 from usernetes_deploy.phases.check_network import is_ready as pod_ready
 from usernetes_deploy.phases.make_identities import MakeIdentities
 from usernetes_deploy.phases.wait_ready import ready_nodes
-from usernetes_deploy.spec import load
-from usernetes_deploy.state import ClusterState, memory_file
 
 NODE_PROGRAM = Path(__file__).with_name("node.py")
 PATIENCE = 300.0  # seconds for any one step

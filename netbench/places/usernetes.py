@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from netbench.plan import ClusterPlan
-from usernetes_deploy.state import ClusterState, state_root
+from usernetes_deploy.cluster.state import ClusterState, state_root
 
 
 @dataclass(frozen=True)

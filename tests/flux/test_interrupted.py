@@ -10,7 +10,7 @@ import pytest
 
 from tests.flux.clusters import NODE_FOLDERS, Clusters
 from tests.flux.machines import wait_until
-from usernetes_deploy.bringup import UP
+from usernetes_deploy.changes.bringup import UP
 
 pytestmark = pytest.mark.cluster
 TITLES = [phase.title for phase in UP]
@@ -19,7 +19,8 @@ INSIDE = {"make identities": 0.3, "start the nodes": 0.5, "wait for Ready": 1.0,
 # The real command line, with one phase that sends SIGKILL to its own process some seconds after it began.
 DRIVER = """
 import os, signal, sys, threading, time
-from usernetes_deploy import bringup, cli
+from usernetes_deploy.changes import bringup
+from usernetes_deploy import cli
 title, delay, *argv = sys.argv[1:]
 kind = type(next(phase for phase in bringup.UP if phase.title == title))
 apply = kind.apply

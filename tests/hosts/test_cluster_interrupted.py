@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.hosts.clusters import UP_SECONDS, Account, bring_up, wait_for
-from usernetes_deploy.bringup import UP
+from usernetes_deploy.changes.bringup import UP
 
 pytestmark = pytest.mark.cluster
 NAME = "cut"
@@ -20,7 +20,8 @@ INSIDE = {"wait for Ready": 1.0, "check DNS and pod network": 0.3}  # seconds in
 # The real command line, with one phase that sends a signal to its own process as it begins (or a while after).
 DRIVER = """
 import os, signal, sys, threading
-from usernetes_deploy import bringup, cli
+from usernetes_deploy.changes import bringup
+from usernetes_deploy import cli
 signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored where tests run in the background
 title, number, delay, *argv = sys.argv[1:]
 kind = type(next(phase for phase in bringup.UP if phase.title == title))

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.sshd import STATE, UID, USER, SshHost, call, ssh_hosts, testhosts
-from usernetes_deploy.bringup import UP
 from usernetes_deploy.bundle import locate
+from usernetes_deploy.changes.bringup import UP
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.phases.stage_bundle import packed

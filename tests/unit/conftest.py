@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.made_up import FakeApi, MadeUp, make_cluster
-from usernetes_deploy.state import ClusterState
+from usernetes_deploy.cluster.state import ClusterState
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     def launcher(*_: object) -> Any:
         return cluster.launcher
 
-    for module in ("status", "commands.access", "commands.images", "commands.network"):
+    for module in ("cluster.status", "commands.access", "commands.images", "commands.network"):
         monkeypatch.setattr(f"usernetes_deploy.{module}.launcher_from_state", launcher)
     for module in ("access", "images", "network"):
         monkeypatch.setattr(f"usernetes_deploy.commands.{module}.node_program", lambda: Path("node.pyz"))

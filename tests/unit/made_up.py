@@ -10,11 +10,11 @@ from typing import Any
 
 import usernetes_deploy
 from usernetes_deploy.api import ApiError
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import FakeLauncher
-from usernetes_deploy.state import ClusterState
 
-SCHEMA = json.loads((Path(usernetes_deploy.__file__).parent / "schema" / "status.json").read_text())
+SCHEMA = json.loads((Path(usernetes_deploy.__file__).parent / "cluster" / "schema" / "status.json").read_text())
 DNS = {**dict.fromkeys(SCHEMA["$defs"]["dns"]["required"]), "ok": True, "ms": 0.4}
 PEER = {"name": "node9", "endpoint": None, "received": 0, "sent": 0}
 COMPONENT = {"name": "kubelet", "state": "running", "pid": 7, "restarts": 0, "since": 1.5, "lastExit": None}

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from usernetes_deploy import cli, spec
+from usernetes_deploy import cli
+from usernetes_deploy.cluster import spec
 from usernetes_deploy.commands import COLLECTION, cluster
-from usernetes_deploy.commands.flags import SpecFlags
+from usernetes_deploy.console.flags import SpecFlags
 from usernetes_deploy.errors import HostNotFit, NodeFailures, TimedOut
 
 
@@ -113,7 +114,7 @@ def test_a_group_of_verbs_has_a_page(words: list[str], capsys: pytest.CaptureFix
 def test_help_fits_narrow_terminals(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("usernetes_deploy.commandline", "invoke.program"):
+    for module in ("usernetes_deploy.console.program", "invoke.program"):
         monkeypatch.setattr(f"{module}.pty_size", lambda: (columns, 24))
     for words in (["--help"], ["--help", "up"], ["bundle"]):
         assert usernetes(*words) == 0

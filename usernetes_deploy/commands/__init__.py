@@ -16,7 +16,7 @@ from usernetes_deploy.commands import (
     network,
     prepare,
 )
-from usernetes_deploy.commands.flags import flags_of
+from usernetes_deploy.console.flags import flags_of
 
 COLLECTION = Collection()
 for module in (cluster, growth, access, network, demo, flux, init, prepare):

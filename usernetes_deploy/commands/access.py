@@ -10,11 +10,11 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from usernetes_deploy import status as statuses
+from usernetes_deploy.cluster import status as statuses
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import members_of
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, report, show
 from usernetes_deploy.errors import UsageError, UsernetesError
-from usernetes_deploy.launchers import launcher_from_state
-from usernetes_deploy.nodes import members_of
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -22,7 +22,7 @@ CLEAR = "\x1b[H\x1b[2J"
 @task(
     help={
         "cluster": CLUSTER_HELP,
-        "json": "as JSON (its schema: usernetes_deploy/schema/status.json)",
+        "json": "as JSON (its schema: usernetes_deploy/cluster/schema/status.json)",
         "watch": "look again every so many seconds, until interrupted",
     }
 )

@@ -12,8 +12,14 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy import __version__, bringup, orphans, spec
+from usernetes_deploy import __version__
 from usernetes_deploy import bundle as bundles
+from usernetes_deploy.changes import bringup
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.phase import run
+from usernetes_deploy.cluster import orphans, spec
+from usernetes_deploy.cluster.launchers import launcher_for, ssh_launcher, ssh_targets
+from usernetes_deploy.cluster.state import ClusterState, clusters
 from usernetes_deploy.commands import flux
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
@@ -27,16 +33,12 @@ from usernetes_deploy.commands.common import (
     roots,
     show,
 )
-from usernetes_deploy.commands.flags import SPEC_HELP, SpecFlags, number, with_spec_flags
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.console.flags import SPEC_HELP, SpecFlags, number, with_spec_flags
+from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.base import Launcher
-from usernetes_deploy.launchers import launcher_for, ssh_launcher, ssh_targets
-from usernetes_deploy.phase import run
 from usernetes_deploy.phases.check_nodes import judge
-from usernetes_deploy.state import ClusterState, clusters
-from usernetes_deploy.text import table
 
 
 def spec_from(flags: SpecFlags, **further: Any) -> spec.ClusterSpec:

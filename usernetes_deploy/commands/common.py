@@ -11,12 +11,11 @@ from typing import Any, TypeGuard
 
 from invoke.tasks import Task
 
-from usernetes_deploy import nodezip
 from usernetes_deploy.bundle import Bundle, locate, store
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster.state import ClusterState, choose, state_root
 from usernetes_deploy.errors import BundleError
-from usernetes_deploy.launch import flux_jobs
-from usernetes_deploy.phase import Report
-from usernetes_deploy.state import ClusterState, choose, state_root
+from usernetes_deploy.launch import flux_jobs, nodezip
 
 CLUSTER_HELP = (
     "name of the cluster, or the id of its Flux job (default: the only one there is, else $USERNETES_CLUSTER)"

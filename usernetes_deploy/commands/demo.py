@@ -11,18 +11,19 @@ import yaml
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy import bringup, spec
-from usernetes_deploy import status as statuses
 from usernetes_deploy.api import Api
+from usernetes_deploy.changes import bringup
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster import spec
+from usernetes_deploy.cluster import status as statuses
+from usernetes_deploy.cluster.launchers import launcher_for
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import located, node_program, report, roots
-from usernetes_deploy.context import BringUp
 from usernetes_deploy.errors import TimedOut, UsernetesError
-from usernetes_deploy.launchers import launcher_for
-from usernetes_deploy.state import ClusterState
 
 NAME = "usernetes-demo"  # `demo` is what people call their own
 PATIENCE = 60.0
-MANIFEST = Path(__file__).parent.parent / "demo.yaml"
+MANIFEST = Path(__file__).with_name("demo.yaml")
 
 
 @task(help={"nodes": "how many nodes on this host", "keep": "leave the cluster up"})

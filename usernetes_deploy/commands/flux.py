@@ -14,19 +14,20 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from usernetes_deploy import bringup, growth, spec
+from usernetes_deploy.changes import bringup, growth
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster import spec
+from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.state import ClusterState, clusters
 from usernetes_deploy.commands.common import located, node_program, report, roots
-from usernetes_deploy.commands.flags import SPEC_HELP, assigned, number
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.console.flags import SPEC_HELP, assigned, number
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux import FluxLauncher, available
 from usernetes_deploy.launch.flux_instance import Instance
 from usernetes_deploy.launch.flux_losses import Caretaker
 from usernetes_deploy.launch.flux_session import Session, hold_hosts
-from usernetes_deploy.nodes import members_of
-from usernetes_deploy.phase import Report
-from usernetes_deploy.state import ClusterState, clusters
 
 
 @task(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy import growth
+from usernetes_deploy.changes import growth
+from usernetes_deploy.cluster.launchers import enlarged
 from usernetes_deploy.commands import flux
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
-from usernetes_deploy.commands.flags import number
+from usernetes_deploy.console.flags import number
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host, Launcher
-from usernetes_deploy.launchers import enlarged
 
 
 @task(

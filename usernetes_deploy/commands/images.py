@@ -10,14 +10,14 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy import status as statuses
+from usernetes_deploy.cluster import status as statuses
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import members_of, staged_root
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report, show
+from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher, on_all
-from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.node.config import CONTAINERD_SOCKET
-from usernetes_deploy.nodes import members_of, staged_root
-from usernetes_deploy.text import table
 
 LOAD_DEADLINE = 1800.0
 SAVE = "docker save -o app.tar NAME:TAG, or skopeo copy ... docker-archive:app.tar:NAME:TAG"

@@ -15,7 +15,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.commands.common import report
-from usernetes_deploy.commands.flags import SPEC_HELP
+from usernetes_deploy.console.flags import SPEC_HELP
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.flux_instance import Instance
 

@@ -15,16 +15,16 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.api import Api, ApiError
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import RecordedNode, members_of
+from usernetes_deploy.cluster.spec import ClusterSpec, load
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show
+from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.base import on_all
-from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
-from usernetes_deploy.nodes import RecordedNode, members_of
 from usernetes_deploy.phases.make_identities import dns_ip
-from usernetes_deploy.spec import ClusterSpec, load
-from usernetes_deploy.state import ClusterState
-from usernetes_deploy.text import table
 
 NODE_HELP = "which node's network to enter (default: the one on this host)"
 NAMESPACE_HELP = "namespace whose Services have short names"

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from usernetes_deploy.cluster.state import ClusterState
+from usernetes_deploy.cluster.state import clusters as states
 from usernetes_deploy.errors import TAIL_LINES, CommandFailed, Secret, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.flux_instance import SECONDS, Instance, Job
-from usernetes_deploy.state import ClusterState
-from usernetes_deploy.state import clusters as states
 
 KEY = "usernetes.cluster"
 MEMO = "usernetes"

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from usernetes_deploy import losses
+from usernetes_deploy.cluster import losses
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.phases.wait_ready import is_ready
-from usernetes_deploy.state import ClusterState
 
 API_SECONDS = 30.0  # between looks at the Node objects while all is well
 RETRY_SECONDS = 60.0  # between looks for free hosts

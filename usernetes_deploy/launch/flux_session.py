@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux_ending import Signals, TimeLimit, end_pods
 from usernetes_deploy.launch.flux_instance import Instance, Job
 from usernetes_deploy.launch.flux_losses import Caretaker
 from usernetes_deploy.node.keeper import die_with_parent
-from usernetes_deploy.state import ClusterState
 
 LOOK_SECONDS = 2.0
 LOSS_SECONDS = 10.0  # between looks at brokers and nodes

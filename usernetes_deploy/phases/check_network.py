@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from usernetes_deploy.api import Api, patiently
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.errors import TimedOut
 
 NAMESPACE = "kube-system"

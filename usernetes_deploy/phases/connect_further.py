@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.nodes import members_of, stop_nodes
+from usernetes_deploy.cluster.spec import MAX_NODES
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host
-from usernetes_deploy.nodes import members_of, stop_nodes
 from usernetes_deploy.phases.connect_hosts import check_names, draw_ports
-from usernetes_deploy.spec import MAX_NODES
 
 
 class ConnectFurther:

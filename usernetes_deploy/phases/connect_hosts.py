@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.spec import NAME
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host
-from usernetes_deploy.spec import NAME
 
 CANDIDATES = 8  # ports tried on each host; the first that is free is taken
 PORTS = range(20000, 30000)  # below the kernel's ephemeral ports, above the registered services

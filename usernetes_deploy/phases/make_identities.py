@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy import manifests
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster import manifests
+from usernetes_deploy.cluster.identities import Identities
+from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.errors import UsageError
-from usernetes_deploy.identities import Identities
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network import backend_named, native
 from usernetes_deploy.network.base import Member, Networks
 from usernetes_deploy.network.keys import make_key_pair
 from usernetes_deploy.node.config import API_PORT, KUBERNETES, RUN, SCHEMA, NodeConfig
 from usernetes_deploy.phases.stage_bundle import staged
-from usernetes_deploy.spec import ClusterSpec
 
 
 class MakeIdentities:

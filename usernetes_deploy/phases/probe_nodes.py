@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from usernetes_deploy import facts
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.errors import NodeFailures
 from usernetes_deploy.launch.base import Host, on_all
-from usernetes_deploy.spec import ClusterSpec
 
 
 class ProbeNodes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from usernetes_deploy import __version__
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.spec import dump
 from usernetes_deploy.launch.base import Host
-from usernetes_deploy.spec import dump
 
 
 class RecordCluster:

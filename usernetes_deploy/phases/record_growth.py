@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.phases.record_cluster import record
 
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from usernetes_deploy.bundle import Bundle, pack, stage
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.errors import CommandFailed
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.phases.probe_nodes import tolerated

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from usernetes_deploy.context import BringUp, Place
+from usernetes_deploy.changes.context import BringUp, Place
+from usernetes_deploy.cluster.nodes import members_of, stop_nodes
 from usernetes_deploy.launch.base import Host, on_all
-from usernetes_deploy.nodes import members_of, stop_nodes
 from usernetes_deploy.phases.probe_nodes import tolerated
 from usernetes_deploy.phases.record_cluster import record
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from usernetes_deploy.context import BringUp
-from usernetes_deploy.nodes import change_network, members_of
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.nodes import change_network, members_of
 from usernetes_deploy.phases.make_identities import peers_without
 
 

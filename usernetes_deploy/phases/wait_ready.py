@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from usernetes_deploy.api import is_momentary
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.nodes import ask_nodes, members_of
 from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
-from usernetes_deploy.nodes import ask_nodes, members_of
 from usernetes_deploy.phases.check_network import begin
 from usernetes_deploy.phases.record_cluster import record
 

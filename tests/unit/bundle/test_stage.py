@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bundle.conftest import FILES, write_bundle
-from usernetes_deploy import nodezip
 from usernetes_deploy.bundle import archive, stage
 from usernetes_deploy.bundle.store import Bundle
 from usernetes_deploy.errors import BundleError
+from usernetes_deploy.launch import nodezip
 
 
 def left_in(parent: Path) -> list[str]:

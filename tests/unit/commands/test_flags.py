@@ -8,7 +8,7 @@ import pytest
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy.commands.flags import SPEC_HELP, SpecFlags, assigned, flags_of, with_spec_flags
+from usernetes_deploy.console.flags import SPEC_HELP, SpecFlags, assigned, flags_of, with_spec_flags
 from usernetes_deploy.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from usernetes_deploy import spec
+from usernetes_deploy.cluster import spec
 from usernetes_deploy.commands.init import Site, job_script, queues_of, refuse, spec_text
 
 FLUX = Site(flux=True, queues=("batch", "debug"), hosts=8, cores=48)

@@ -12,10 +12,10 @@ import pytest
 from tests.unit.made_up import MadeUp
 from usernetes_deploy import cli
 from usernetes_deploy.api import ApiError
+from usernetes_deploy.cluster.nodes import members_of
 from usernetes_deploy.commands import network
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Completed, Host
-from usernetes_deploy.nodes import members_of
 
 
 def node(name: str, index: int, directory: Path) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from usernetes_deploy import losses
+from usernetes_deploy.cluster import losses
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch import flux_losses
 from usernetes_deploy.launch.flux_losses import Caretaker
-from usernetes_deploy.state import ClusterState
 
 
 class World:

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from tests.unit.launch.flux_fake import FakeFlux, make_fake_flux, recorded_job
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.flux_ending import Signals, TimeLimit, end_pods
 from usernetes_deploy.launch.flux_instance import Instance
 from usernetes_deploy.launch.flux_losses import Caretaker
 from usernetes_deploy.launch.flux_questions import ByCommand
 from usernetes_deploy.launch.flux_session import Session
-from usernetes_deploy.state import ClusterState
 
 
 @pytest.fixture

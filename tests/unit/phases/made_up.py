@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.unit.bundle.conftest import FILES, write_bundle
-from usernetes_deploy import spec
 from usernetes_deploy.bundle import locate, stage
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster import spec
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import Behaviour, FakeLauncher
-from usernetes_deploy.phase import Report
-from usernetes_deploy.state import ClusterState
 
 RECORDED = Path(__file__).parents[2] / "data" / "facts"
 

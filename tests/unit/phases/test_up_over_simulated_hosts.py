@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.unit.phases.made_up import answers, make
-from usernetes_deploy import bringup
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes import bringup
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.phase import run
 from usernetes_deploy.errors import BundleError, NodeFailures, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.fake import Behaviour, FakeLauncher
-from usernetes_deploy.phase import run
 
 SECRET = re.compile(r"PRIVATE KEY|client-key-data|privateKey")
 

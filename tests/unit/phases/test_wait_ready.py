@@ -9,10 +9,10 @@ import pytest
 
 from tests.unit.made_up import FakeApi, node_object
 from tests.unit.phases.made_up import make
-from usernetes_deploy import bringup
 from usernetes_deploy.api import ApiError
+from usernetes_deploy.changes import bringup
+from usernetes_deploy.changes.phase import run
 from usernetes_deploy.errors import TimedOut
-from usernetes_deploy.phase import run
 from usernetes_deploy.phases.wait_ready import WaitReady, explain, is_ready, ready_nodes
 
 ALIVE: dict[str, Any] = {"alive": True, "lastExit": None}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from usernetes_deploy.errors import UsernetesError
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 MEMBERS = ("api.py", "errors.py", "bundle/stage.py", "node/*.py", "network/*.py", "network/*/*.py")
 DRIVER_ONLY = {"network/keys.py"}
 EPOCH = (1980, 1, 1, 0, 0, 0)

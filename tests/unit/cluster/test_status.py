@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from tests.unit.made_up import COMPONENT, DNS, SCHEMA, MadeUp, node_object
-from usernetes_deploy import status
 from usernetes_deploy.api import ApiError
+from usernetes_deploy.cluster import status
 
 
 def collected(made_up: MadeUp) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy import losses
 from usernetes_deploy.api import Api
+from usernetes_deploy.cluster import losses
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import ask_nodes, members_of
+from usernetes_deploy.cluster.state import ClusterState
+from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.launchers import launcher_from_state
-from usernetes_deploy.nodes import ask_nodes, members_of
 from usernetes_deploy.phases.wait_ready import is_ready
-from usernetes_deploy.state import ClusterState
-from usernetes_deploy.text import table
 
 SCHEMA = 1
 API_SAMPLES = 5

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from usernetes_deploy import pki
+from usernetes_deploy.cluster import pki
 
 
 def parsed(pair: pki.KeyPair) -> x509.Certificate:

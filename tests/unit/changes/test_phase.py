@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from usernetes_deploy.changes.phase import Report, run
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.phase import Report, run
 
 
 @dataclass

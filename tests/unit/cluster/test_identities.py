@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from usernetes_deploy.identities import Identities
+from usernetes_deploy.cluster.identities import Identities
 from usernetes_deploy.node.config import KUBERNETES, PKI
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.launch.flux import FluxLauncher
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.inventory import read_hosts
 from usernetes_deploy.launch.local import LocalLauncher
-from usernetes_deploy.spec import ClusterSpec
 
 if TYPE_CHECKING:
     from usernetes_deploy.launch.ssh import SshLauncher

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from usernetes_deploy import nodezip
+from usernetes_deploy.launch import nodezip
 
 # The oldest that can be found; continuous integration names one.
 OLD = [os.environ.get("USERNETES_OLD_PYTHON", ""), shutil.which("python3.9"), shutil.which("python3.10")]

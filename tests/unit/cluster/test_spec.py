@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usernetes_deploy import spec
+from usernetes_deploy.cluster import spec
 from usernetes_deploy.errors import SpecError, UsageError
 
 

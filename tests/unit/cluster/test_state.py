@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from usernetes_deploy.cluster.state import ClusterState, choose, clusters, memory_file, state_root
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
-from usernetes_deploy.state import ClusterState, choose, clusters, memory_file, state_root
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_cluster_is_changed_by_one_process_at_a_time(state: ClusterState) -> N
 
 def test_the_lock_of_a_killed_process_holds_nobody_up(state: ClusterState) -> None:
     script = (
-        "import os, sys, pathlib; from usernetes_deploy.state import ClusterState\n"
+        "import os, sys, pathlib; from usernetes_deploy.cluster.state import ClusterState\n"
         "with ClusterState(pathlib.Path(sys.argv[1]), 'demo').locked(): os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(state.root)], check=False)

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster.nodes import STOP_DEADLINE
 from usernetes_deploy.errors import NodeFailures, UsageError
 from usernetes_deploy.launch.base import Host, Launcher, on_all
-from usernetes_deploy.nodes import STOP_DEADLINE
-from usernetes_deploy.phase import Report
 
 CONNECT_SECONDS = 60.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usernetes_deploy.losses import missing, noted, replaced, taken_out, words
+from usernetes_deploy.cluster.losses import missing, noted, replaced, taken_out, words
 
 
 def test_a_loss_is_noted_once_and_forgotten_when_the_node_is_back() -> None:

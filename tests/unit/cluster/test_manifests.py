@@ -6,8 +6,8 @@ import base64
 import json
 from typing import Any
 
-from usernetes_deploy import manifests, spec
 from usernetes_deploy.api import CLUSTER_SCOPED, path_of
+from usernetes_deploy.cluster import manifests, spec
 
 
 def made(*, counted: bool = True, **fields: Any) -> dict[tuple[str, str], dict[str, Any]]:

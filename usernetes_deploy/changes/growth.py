@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy import losses
-from usernetes_deploy import spec as specs
 from usernetes_deploy.api import Api
 from usernetes_deploy.bundle import locate
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.phase import Phase, Report, run
+from usernetes_deploy.cluster import losses
+from usernetes_deploy.cluster import spec as specs
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import RecordedNode, ask_nodes, change_network, members_of, stop_nodes
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
-from usernetes_deploy.launchers import launcher_from_state
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
-from usernetes_deploy.nodes import RecordedNode, ask_nodes, change_network, members_of, stop_nodes
-from usernetes_deploy.phase import Phase, Report, run
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_further import ConnectFurther
@@ -31,7 +32,6 @@ from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
 from usernetes_deploy.phases.update_peers import UpdatePeers
 from usernetes_deploy.phases.wait_ready import WaitReady, explain
-from usernetes_deploy.state import ClusterState
 
 DRAIN_SECONDS = 120
 

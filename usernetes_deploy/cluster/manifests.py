@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from usernetes_deploy.spec import ClusterSpec
+from usernetes_deploy.cluster.spec import ClusterSpec
 
 PROVISIONER = "rancher.io/local-path"
 VOLUMES = "/var/lib/usernetes-node/volumes"

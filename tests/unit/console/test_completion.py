@@ -11,7 +11,7 @@ import pytest
 from tests.unit.made_up import MadeUp
 from usernetes_deploy import cli
 from usernetes_deploy.commands import COLLECTION
-from usernetes_deploy.completion import completions
+from usernetes_deploy.console.completion import completions
 
 
 @pytest.mark.parametrize(

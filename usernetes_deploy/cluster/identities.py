@@ -9,9 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from usernetes_deploy.cluster.pki import CLIENT, SERVER, Authority, KeyPair, kubeconfig, service_account_keys
 from usernetes_deploy.errors import Secret
 from usernetes_deploy.node.config import KUBERNETES, PKI
-from usernetes_deploy.pki import CLIENT, SERVER, Authority, KeyPair, kubeconfig, service_account_keys
 
 
 @dataclass(frozen=True)

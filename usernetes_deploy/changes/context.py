@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usernetes_deploy.api import Api
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.node.config import NodeConfig
-from usernetes_deploy.phase import Report
-from usernetes_deploy.spec import ClusterSpec
-from usernetes_deploy.state import ClusterState
 
 if TYPE_CHECKING:
     from usernetes_deploy.bundle import Bundle
@@ -36,7 +36,7 @@ class BringUp:
     hosts: Sequence[Host] = ()  # to become nodes; `add` has those that come, not those that are there
     indices: dict[str, int] = field(default_factory=dict)  # host -> number of its node; 0 carries the control plane
     existing: Sequence[Mapping[str, Any]] = ()  # the nodes of cluster.json that are there already (`add`)
-    losses: Sequence[Mapping[str, Any]] = ()  # see `usernetes_deploy.losses`
+    losses: Sequence[Mapping[str, Any]] = ()  # see `usernetes_deploy.cluster.losses`
     left: Sequence[Mapping[str, Any]] = ()  # nodes removed without an answer: something of them may still be there
     candidates: Mapping[str, Sequence[int]] = field(default_factory=dict)  # host -> ports to try
     facts: dict[str, HostFacts] = field(default_factory=dict)

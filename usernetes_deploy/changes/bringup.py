@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from usernetes_deploy.bundle import Bundle
-from usernetes_deploy.context import BringUp
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.phase import Phase, Report, run
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.nodes import ASK_TIMEOUT, members_of, stop_nodes
+from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError
-from usernetes_deploy.launchers import launcher_from_state
-from usernetes_deploy.nodes import ASK_TIMEOUT, members_of, stop_nodes
-from usernetes_deploy.phase import Phase, Report, run
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_hosts import ConnectHosts
@@ -20,8 +22,6 @@ from usernetes_deploy.phases.record_cluster import RecordCluster
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
 from usernetes_deploy.phases.wait_ready import WaitReady
-from usernetes_deploy.spec import ClusterSpec
-from usernetes_deploy.state import ClusterState
 
 CHECK: Sequence[Phase[BringUp]] = (ConnectHosts(), ProbeNodes(), CheckNodes())
 UP: Sequence[Phase[BringUp]] = (

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from usernetes_deploy import orphans
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster import orphans
 from usernetes_deploy.errors import NodeFailures, UsageError
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import Behaviour, FakeLauncher
-from usernetes_deploy.phase import Report
 
 
 def launcher(clusters: Mapping[str, Sequence[str]], **behaviours: Behaviour) -> FakeLauncher:

@@ -12,7 +12,7 @@ from typing import Any
 
 from invoke.tasks import Task
 
-from usernetes_deploy import spec
+from usernetes_deploy.cluster import spec
 from usernetes_deploy.errors import UsageError
 
 

@@ -1,0 +1,1 @@
+"""What `usernetes` and `netbench` share of being a command-line program: verbs, flags, completion, tables."""
