@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from netbench.importer import import_dir
+from netbench.records.importer import import_dir
 from netbench.report import write_report
 
 AIMS = {"import": 5.0, "report": 10.0}

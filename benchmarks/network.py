@@ -8,7 +8,7 @@
 Run it as the user whose clusters they are. It brings up two clusters, one after the other (mesh, then flannel), on at
 least three hosts: the first carries the control plane, the next two are measured. Each repeat measures every place
 once, in another order, so that a slow minute of the machine hits all of them; ratios are medians over the repeats of
-each to bare metal in the same repeat and cluster, with a bootstrap interval (95 %, `netbench.stats`). With
+each to bare metal in the same repeat and cluster, with a bootstrap interval (95 %, `netbench.judge.stats`). With
 ``--backends mesh --places bare,native`` there is time for many repeats. Throughput is iperf3's at the receiver, latency
 the median round trip of one byte, a connection is made, asked once and closed, and CPU is the time that the whole
 client host was busy, in seconds a GB.
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from netbench.stats import ratio_intervals
+from netbench.judge.stats import ratio_intervals
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.nodes import members_of
 from usernetes_deploy.cluster.state import ClusterState

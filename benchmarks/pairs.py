@@ -12,7 +12,7 @@ Runs of seconds that take turns, as in ``network.py``, leave 5 to 10 % of noise 
 than they do. Here two clients on one host take turns with bursts of 10 to 100 ms, each with its own server of its kind
 on the other host, so that a slow moment hits both. They lead in turns, should that make a difference. A round has new
 processes and new connections and gives the ratio of the medians of its bursts; the interval (95 %, bootstrap,
-`netbench.stats`) is over the rounds. What is measured: bytes a second with one and four connections in both directions,
+`netbench.judge`) is over the rounds. What is measured: bytes a second with one and four connections in both directions,
 the round trip of one byte, and connections (made, asked once, closed) a second.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from network import CLI, PORT, apply, busybox_of, call, kubectl, pod_ip, pod_manifest, service_manifest
 
-from netbench.stats import ratio_intervals
+from netbench.judge.stats import ratio_intervals
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.nodes import members_of
 from usernetes_deploy.cluster.state import ClusterState

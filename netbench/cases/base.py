@@ -1,7 +1,7 @@
 """What a benchmark is to netbench: how it is called, when its output is to be believed, and what it measured.
 
 A case answers three questions without running anything: `command` (argv, environment, files that matter), `seconds`
-(about how long), and `parse` (text to samples with units, or `NotSane`). Running is `netbench.run_one`'s affair.
+(about how long), and `parse` (text to samples with units, or `NotSane`). Running is `netbench.measure`'s affair.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from netbench.cases.software import Software
-from netbench.record import Sample
+from netbench.records.record import Sample
 
 
 class NotSane(Exception):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from netbench.cases.base import Command, NoPair, NotSane, Parsed, Setup
-from netbench.importer_format import LineError, known_format, parse
-from netbench.record import Record, Sample
+from netbench.records.formats import LineError, known_format, parse
+from netbench.records.record import Record, Sample
 from usernetes_deploy.errors import UsageError
 
 ENERGY = "potential_energy"

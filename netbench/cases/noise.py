@@ -15,7 +15,7 @@ from typing import Literal
 
 from netbench.cases.base import Command, NoPair, NotSane, Parsed, Setup
 from netbench.cases.software import builtin_program
-from netbench.record import Sample
+from netbench.records.record import Sample
 
 HEADER = "# netbench builtin noise "
 COLUMNS = "# rank mean_us min_us p99_us max_us"

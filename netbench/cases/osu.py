@@ -13,7 +13,7 @@ from typing import Literal
 
 from netbench.cases.base import Command, NoPair, NotSane, Parsed, Setup
 from netbench.cases.software import builtin_program, options_of
-from netbench.importer_format import LineError, Table, known_format, parse
+from netbench.records.formats import LineError, Table, known_format, parse
 from usernetes_deploy.errors import UsageError
 
 WIRE_OVERHEAD = 40

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netbench.cases.base import Command, NoPair, NotSane, Parsed, Setup
-from netbench.record import Sample
+from netbench.records.record import Sample
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netbench.cases.base import Command, NotSane, Parsed, Setup
-from netbench.record import Sample
+from netbench.records.record import Sample
 
 REMEDY = "install the package sockperf on every node"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")

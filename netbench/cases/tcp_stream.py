@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from netbench.cases.base import Command, NotSane, Parsed, Setup
-from netbench.record import Sample
+from netbench.records.record import Sample
 
 REMEDY = "install the package iperf3 on every node"
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from invoke.context import Context
 from invoke.tasks import task
 
-from netbench.importer import import_dir
+from netbench.records.importer import import_dir
 from usernetes_deploy.errors import UsageError, UsernetesError
 
 if TYPE_CHECKING:
-    from netbench.compare import Compared
-    from netbench.study import Study
+    from netbench.judge.compare import Compared
+    from netbench.judge.study import Study
 
 _MARGIN_HELP = "Difference in percent that still counts as the same."
 _SEED_HELP = "Seed of the bootstrap; the same seed gives the same page."
@@ -113,7 +113,7 @@ def compare(
 ) -> None:
     """Compare two campaigns, from two sites or two dates: the machine, and the cost of pods on it."""
     _check_extra()
-    from netbench.compare import compare as compare_campaigns
+    from netbench.judge.compare import compare as compare_campaigns
     from netbench.report.compared import lead, write_compared
 
     called = names.split(",")
@@ -185,7 +185,7 @@ def _verdicts(study: Study) -> list[dict[str, Any]]:
 
 
 def _changes(found: Compared) -> list[dict[str, Any]]:
-    from netbench.compare import in_words
+    from netbench.judge.compare import in_words
 
     return [
         {

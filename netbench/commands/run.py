@@ -1,4 +1,4 @@
-"""netbench plan, run, quick, job, cases, places: thin callers of `netbench.plan`, `.run` and `.quick`."""
+"""netbench plan, run, quick, job, cases, places: thin callers of `netbench.plan` and `netbench.measure`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from invoke.tasks import task
 
 from netbench.cases import CASES
 from netbench.cases.software import MissingSoftware, find_software
-from netbench.plan import API_VERSION, STATES, Plan, load_plan, plan_from
-from netbench.record import SUFFIX
-from netbench.run import Outcome, known_times, run_plan
-from netbench.runs import estimate, runs_of
+from netbench.measure.campaign import Outcome, run_plan
+from netbench.plan.document import API_VERSION, STATES, Plan, load_plan, plan_from
+from netbench.plan.runs import estimate, known_times, runs_of
+from netbench.records.record import SUFFIX
 from usernetes_deploy.errors import UsageError
 
 HELP = {
@@ -112,7 +112,7 @@ def run(made: Plan, out: str = "netbench-out", retry: bool = False, deadline: in
 )
 def quick(_: Context, out: str = "", repeats: int = 3, seconds: int = 60, json: bool = False) -> None:
     """A first look on one machine in about half a minute, with a report; brings up a cluster of its own."""
-    from netbench.quick import TITLE, new_folder, quick_plan, what_next
+    from netbench.plan.quick import TITLE, new_folder, quick_plan, what_next
 
     folder = Path(out) if out else new_folder(Path("netbench-quick"))
     outcome = _carry_out(quick_plan(repeats), folder, as_json=json, deadline=seconds, report=TITLE)
@@ -132,7 +132,7 @@ def quick(_: Context, out: str = "", repeats: int = 3, seconds: int = 60, json: 
 )
 def job(_: Context, plan: str = "", out: str = "", json: bool = False) -> None:
     """Inside a Flux job: bring up the cluster, run a plan on the job's hosts, write the report."""
-    from netbench.quick import job_plan
+    from netbench.plan.quick import job_plan
     from netbench.report import TITLE
 
     job_id = os.environ.get("FLUX_JOB_ID") or os.environ.get("FLUX_ENCLOSING_ID", "")

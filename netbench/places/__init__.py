@@ -1,1 +1,1 @@
-"""Where runs are made: on the hosts, and in pods of three networks; see `netbench.plan.STATES` for their list."""
+"""Where runs are made: on the hosts, and in pods of three networks; `netbench.plan.document.STATES` lists them."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from netbench.launch import Seat
-from netbench.run_process import Ended
+from netbench.start.mpi import Seat
+from netbench.start.process import Ended
 
 
 class PlaceError(Exception):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from netbench.launch import Seat
 from netbench.places import idle
 from netbench.places.base import Place, PlaceError
 from netbench.places.hosts import HostPlace
@@ -15,7 +14,8 @@ from netbench.places.mpijob import MpiJobPlace
 from netbench.places.pod import Kubectl, PodPlace
 from netbench.places.reach import PROBE_LIMIT, on_seats
 from netbench.places.usernetes import Managed
-from netbench.plan import STATES, Plan
+from netbench.plan.document import STATES, Plan
+from netbench.start.mpi import Seat
 
 UP_LIMIT = 300.0
 

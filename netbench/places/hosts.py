@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from netbench.launch import Seat
-from netbench.plan import HostPlan, Plan
+from netbench.plan.document import HostPlan, Plan
+from netbench.start.mpi import Seat
 from usernetes_deploy.errors import CommandFailed, UsernetesError
 
 

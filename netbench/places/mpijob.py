@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from netbench.launch import PATH, Seat
 from netbench.places.base import Front, PlaceError
 from netbench.places.pod import LABEL, OWN_SOFTWARE, PodPlace
-from netbench.run_process import Ended, execute
+from netbench.start.mpi import PATH, Seat
+from netbench.start.process import Ended, execute
 from usernetes_deploy.errors import UsageError
 
 RESOURCE = "mpijobs.v2beta1.kubeflow.org"

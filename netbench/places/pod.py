@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netbench.launch import Seat
 from netbench.places.base import Front, PlaceError
+from netbench.start.mpi import Seat
 
 SYSTEM_MOUNTS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt")
 LABEL = "netbench.usernetes.dev/place"

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from netbench.launch import Seat
 from netbench.places.base import PlaceError
+from netbench.start.mpi import Seat
 
 PROBE_LIMIT = 30.0
 NO_INPUT = "--noinput"  # of `flux exec`

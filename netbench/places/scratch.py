@@ -15,9 +15,9 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from netbench.launch import Seat
 from netbench.places.base import PlaceError
 from netbench.places.reach import on_seats
+from netbench.start.mpi import Seat
 from usernetes_deploy.errors import HostNotFit, UsernetesError
 
 REMEDY = "give a folder that all hosts share and that you may write as software.scratch in the plan"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netbench.plan import ClusterPlan
+from netbench.plan.document import ClusterPlan
 from usernetes_deploy.cluster.state import ClusterState, state_root
 
 

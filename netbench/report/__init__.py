@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from netbench.record import RecordError, load_dir
+from netbench.judge.stats import MARGIN
+from netbench.judge.study import Study, study
+from netbench.records.record import RecordError, load_dir
 from netbench.report import page, tables
-from netbench.stats import MARGIN
-from netbench.study import Study, study
 from usernetes_deploy.errors import UsageError
 
 TITLE = "What do pods cost?"

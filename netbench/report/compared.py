@@ -7,11 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from netbench.compare import Change, Compared, in_words
+from netbench.judge.compare import Change, Compared, in_words
+from netbench.judge.stats import LEVEL
+from netbench.judge.study import Key
+from netbench.judge.verdict import Overall
 from netbench.report import page, words
-from netbench.stats import LEVEL
-from netbench.study import Key
-from netbench.verdict import Overall
 from usernetes_deploy import __version__
 
 _BADGES: dict[Overall, str] = {"slower": "costs more", "faster": "costs less"}

@@ -12,11 +12,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from netbench.record import Record, RecordError
+from netbench.judge.stats import LEVEL, RESAMPLES
+from netbench.judge.study import Comparison, Key, Series, Study
+from netbench.judge.verdict import bytes_in_words
+from netbench.records.record import Record, RecordError
 from netbench.report import plots, words
-from netbench.stats import LEVEL, RESAMPLES
-from netbench.study import Comparison, Key, Series, Study
-from netbench.verdict import bytes_in_words
 from usernetes_deploy import __version__
 
 _HERE = Path(__file__).parent

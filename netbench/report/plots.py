@@ -20,10 +20,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from netbench.judge.stats import Values, median_band
+from netbench.judge.study import Comparison, Series, steady_seed
+from netbench.judge.verdict import bytes_in_words
 from netbench.report.words import metric_in_words
-from netbench.stats import Values, median_band
-from netbench.study import Comparison, Series, steady_seed
-from netbench.verdict import bytes_in_words
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")

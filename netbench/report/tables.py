@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Sequence
 
-from netbench.record import RecordError
+from netbench.judge.stats import LEVEL, summarise
+from netbench.judge.study import Study
+from netbench.records.record import RecordError
 from netbench.report import page, words
-from netbench.stats import LEVEL, summarise
-from netbench.study import Study
 
 COLUMNS = (
     "campaign",

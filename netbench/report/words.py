@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netbench.fairness import Finding
-from netbench.record import Record
-from netbench.study import Comparison, Study
-from netbench.verdict import Overall
+from netbench.judge.fairness import Finding
+from netbench.judge.study import Comparison, Study
+from netbench.judge.verdict import Overall
+from netbench.records.record import Record
 
 PLACES = {
     "bare-metal": "the application on the hosts, no cluster",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netbench import probe
+from netbench.measure import probe
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from netbench.plan import API_VERSION, Plan, plan_from
+from netbench.plan.document import API_VERSION, Plan, plan_from
 
 HERE = Path(__file__).parent
 BARRIER = """#!/bin/sh

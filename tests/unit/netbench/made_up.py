@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from netbench.record import Case, Limits, Node, Rank, Record, Sample, Sanity, Throttling, Traffic
+from netbench.records.record import Case, Limits, Node, Rank, Record, Sample, Sanity, Throttling, Traffic
 
 SIZES = (0, 8, 1024, 65536, 4194304)
 

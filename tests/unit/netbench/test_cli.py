@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from netbench.cli import collection, run
-from netbench.quick import job_plan, quick_plan, what_next
-from netbench.runs import runs_of
+from netbench.plan.quick import job_plan, quick_plan, what_next
+from netbench.plan.runs import runs_of
 from tests.unit.netbench.fakes import install
 
 

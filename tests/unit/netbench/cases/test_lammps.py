@@ -11,7 +11,7 @@ from netbench.cases import CASES
 from netbench.cases.base import NotSane, Setup
 from netbench.cases.lammps import check_energy
 from netbench.cases.software import MissingSoftware, Software
-from netbench.record import Record
+from netbench.records.record import Record
 from tests.unit.netbench.cases.test_osu import OUTPUTS
 from tests.unit.netbench.paper import LAMMPS
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from netbench.launch import Seat
+from netbench.measure.campaign import Outcome, run_plan
 from netbench.places import mpijob
 from netbench.places.base import PlaceError
 from netbench.places.mpijob import MpiJobPlace, split_log
 from netbench.places.pod import Kubectl
-from netbench.plan import Plan
-from netbench.record import Record, load_dir
-from netbench.run import Outcome, run_plan
-from netbench.runs import runs_of
+from netbench.plan.document import Plan
+from netbench.plan.runs import runs_of
+from netbench.records.record import Record, load_dir
+from netbench.start.mpi import Seat
 from tests.unit.netbench.fakes import install, kubectl, small_plan
 from usernetes_deploy.errors import SpecError, UsageError
 

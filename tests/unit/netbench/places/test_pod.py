@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from netbench.launch import Seat
 from netbench.places.base import PlaceError
 from netbench.places.pod import Kubectl, PodPlace
+from netbench.start.mpi import Seat
 from tests.unit.netbench.fakes import kubectl
 
 HOSTS = [Seat("node0", "10.0.0.1"), Seat("node1", "10.0.0.2")]

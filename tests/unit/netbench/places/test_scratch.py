@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netbench.launch import Seat
 from netbench.places.scratch import hand_out, make, scratch_of, take_back
+from netbench.start.mpi import Seat
 from tests.unit.netbench.fakes import program
 from usernetes_deploy.errors import HostNotFit, UsernetesError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netbench.record import Case, Record, Sanity
+from netbench.records.record import Case, Record, Sanity
 from netbench.report import Written, write_report
 from tests.unit.netbench.made_up import SIZES, campaign
 from usernetes_deploy.errors import UsageError

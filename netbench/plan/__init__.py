@@ -1,0 +1,1 @@
+"""What is to be measured: plans, and the list of runs that follows from one."""
