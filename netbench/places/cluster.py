@@ -143,15 +143,15 @@ class Stage:
         if self._managed:
             program, config = self._managed.kubectl(state), self._managed.kubeconfig(state)
         else:
-            program = tuple(part.format(network=state) for part in cluster.kubectl)
-            config = (cluster.kubeconfig or "").format(network=state)
+            program = tuple(for_network(part, state) for part in cluster.kubectl)
+            config = for_network(cluster.kubeconfig or "", state)
         return Kubectl((*program, *(("--kubeconfig", config) if config else ()), "-n", cluster.namespace))
 
     def _command(self, what: str, argv: Sequence[str], state: str) -> None:
         if not argv:
             return
         self._say(f"cluster {what} ({state})")
-        filled = [part.format(network=state) for part in argv]
+        filled = [for_network(part, state) for part in argv]
         with self._log.open("a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(filled)}\n")
             log.flush()
@@ -166,3 +166,12 @@ class Stage:
         if done.returncode:
             tail = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
             raise PlaceError(f"cluster {what} failed with exit code {done.returncode}: {tail}")
+
+
+def for_network(word: str, network: str) -> str:
+    """A word of the plan's commands, with the network's name in it; other braces are the command's own.
+
+    >>> for_network("echo ${HOME} {network}", "mesh")
+    'echo ${HOME} mesh'
+    """
+    return word.replace("{network}", network)

@@ -98,4 +98,4 @@ def _markdown(shown: dict[str, Any]) -> str:
         lines.append("")
     lines += [f"- {text}" for text in shown["only"]]
     lines += ["", f"Margin {shown['margin']} %, intervals at {shown['level']} %, seed {shown['seed']}.", ""]
-    return "\n".join(lines)
+    return "\n".join(words.markdown_line(line) for line in lines)

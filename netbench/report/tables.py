@@ -57,15 +57,25 @@ def csv_text(study: Study) -> str:
                 ratio = (found.interval.ratio, found.interval.low, found.interval.high) if found else ("", "", "")
                 outcome = "refused" if overall == "refused" else (found.outcome if found else "")
                 rows.writerow(
-                    [
+                    cell(value)
+                    for value in (
                         *(one.key.campaign, one.key.name, one.key.label, parameters, one.key.node_count, one.key.ranks),
                         *(one.place, sample.metric, sample.unit, "" if size is None else size),
                         *(s.n, s.median, s.mean, s.sd, s.minimum, s.maximum, s.mad, len(s.outliers)),
                         *ratio,
                         outcome,
-                    ]
+                    )
                 )
     return held.getvalue()
+
+
+def cell(value: object) -> object:
+    """A value as a spreadsheet may have it: a text that it would take for a formula gets a quote in front.
+
+    >>> cell("=1+1"), cell("osu_bw"), cell(-1.5)
+    ("'=1+1", 'osu_bw', -1.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def markdown(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[str], title: str) -> str:
@@ -111,6 +121,7 @@ def markdown(study: Study, unreadable: Sequence[RecordError], repeat: Sequence[s
     tables = [words.conditions([r for s in study.series if s.place == place for r in s.records]) for place in places]
     lines += ["", *_table(["condition", *places])]
     lines += [_row([row[0][0], *(value for _, value in row)]) for row in zip(*tables, strict=True)]
+    lines = [words.markdown_line(line) for line in lines]
     lines += ["", "## How to repeat it", "", "```", *repeat, "```", ""]
     level = f"intervals at {LEVEL * 100:g} % for all sizes together"
     lines += [f"Margin {study.margin * 100:g} %, {level}, seed {study.seed}.", ""]

@@ -256,3 +256,12 @@ def _traffic(records: Sequence[Record]) -> str:
 
 def _short(digest: str) -> str:
     return digest.removeprefix("version:") if ":" in digest else digest[:12]
+
+
+def markdown_line(text: str) -> str:
+    """A line of Markdown whose names, which come from records, can neither be HTML nor end the line.
+
+    >>> markdown_line("- **<script>** & more")
+    '- **&lt;script>** &amp; more'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\r", " ").replace("\n", " ")

@@ -6,6 +6,7 @@ DOCUMENTATION, EXAMPLES and RETURN below are what ``ansible-doc`` shows.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -15,17 +16,21 @@ module: usernetes_subid
 short_description: A range of subordinate ids for a user
 description:
   - Adds one line to each of /etc/subuid and /etc/subgid when the user has fewer than I(count) ids there.
-  - The range starts behind every range that is in either file, so that no two users share an id.
+  - The range starts behind every range that is in either file, so that no two users share an id, and behind every
+    user and group that C(getent) lists, so that nobody can act as another person on a shared file system.
+  - Directory services (sssd, winbind, ldap) often list nobody. Where /etc/nsswitch.conf names one and C(getent) shows
+    nobody but those of the files, where the people's ids end cannot be known; then I(first) must be given.
   - A user who has enough ids already is left alone, whoever gave them.
   - What is given is noted in I(record); only that is taken back by I(state=absent), of all users.
 options:
   user: {description: Name of the user (needed unless I(state=absent)), type: str}
   record: {description: Where the given lines are noted, type: path, required: true}
   count: {description: How many ids the user must have at least, type: int, default: 65536}
-  first: {description: No range starts below this, type: int, default: 100000}
+  first: {description: "No range starts below this; 0 is behind everybody, from 100000 on", type: int, default: 0}
   state: {description: Whether the lines should be there, choices: [present, absent], default: present, type: str}
   subuid: {description: The file of user ids, type: path, default: /etc/subuid}
   subgid: {description: The file of group ids, type: path, default: /etc/subgid}
+  nsswitch: {description: Says where users come from, type: path, default: /etc/nsswitch.conf}
 author: usernetes-deploy
 """
 EXAMPLES = """
@@ -60,6 +65,37 @@ def next_free(texts, first):
     return max([first, *(start + size for text in texts for _, start, size in ranges(text))])
 
 
+LEAST = 100000
+HIGHEST_REAL = 2**32 - 2**17  # above are nobody, -1 and the ids that services make up for a while
+# Not directory services: files, and what gives a while's users to virtual machines and services.
+FILES_ONLY = {"files", "systemd", "compat", "altfiles", "db", "cache", "mymachines", "libvirt", "libvirt_guest"}
+
+
+def real_ids(text):
+    """The ids of a ``getent passwd`` or ``getent group``, each with its name.
+
+    >>> real_ids("root:x:0:0:root:/root:/bin/sh\\nann:x:123456:100::/home/ann:/bin/sh\\n")
+    {0: 'root', 123456: 'ann'}
+    """
+    fields = [line.split(":") for line in text.splitlines()]
+    return {int(f[2]): f[0] for f in fields if len(f) > 3 and f[2].isdigit() and int(f[2]) < HIGHEST_REAL}
+
+
+def services(text):
+    """The directory services that /etc/nsswitch.conf names for users and groups.
+
+    >>> services("passwd: files sss [NOTFOUND=return] ldap\\nhosts: dns\\n")
+    ['ldap', 'sss']
+    """
+    lines = re.findall(r"(?m)^\s*(?:passwd|group)\s*:([^#\n]*)", text)
+    return sorted({word for line in lines for word in re.sub(r"\[[^\]]*\]", " ", line).split()} - FILES_ONLY)
+
+
+def taken(listed, start, count):
+    """The names of real users or groups among `count` ids from `start` on."""
+    return sorted(name for number, name in listed.items() if start <= number < start + count)
+
+
 def with_line(text, line):
     """The file with one more line."""
     return text + ("\n" if text and not text.endswith("\n") else "") + line + "\n"
@@ -81,13 +117,40 @@ def without(text, given):
     return "".join(kept)
 
 
+def listed(module):
+    """All users and groups that the host can list: id -> name."""
+    found = {}
+    for database in ("passwd", "group"):
+        _, out, _ = module.run_command(["getent", database])
+        found.update(real_ids(out))
+    return found
+
+
+def behind_people(module):
+    """The first id behind all users and groups; fails where a directory service does not list them."""
+    people = listed(module)
+    path = Path(module.params["nsswitch"])
+    asked = services(path.read_text()) if path.exists() else []
+    local = {}
+    for name in ("passwd", "group"):
+        file = Path("/etc", name)
+        local.update(real_ids(file.read_text() if file.exists() else ""))
+    if asked and not set(people) - set(local):
+        module.fail_json(
+            msg="users come from {} too, which does not list them: where their ids end cannot be known. "
+            "fix: -e usernetes_subid_first=FIRST with a FIRST behind all ids of people".format(", ".join(asked))
+        )
+    return max([LEAST, *(number + 1 for number in people if number >= LEAST)])
+
+
 def main():
     """Run as a module."""
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str"},
             "count": {"type": "int", "default": 65536},
-            "first": {"type": "int", "default": 100000},
+            "first": {"type": "int", "default": 0},
+            "nsswitch": {"type": "path", "default": "/etc/nsswitch.conf"},
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "subuid": {"type": "path", "default": "/etc/subuid"},
             "subgid": {"type": "path", "default": "/etc/subgid"},
@@ -112,7 +175,16 @@ def main():
     elif all(enough(text, names, count) for text in old.values()):
         new = old
     else:
-        start = next_free(old.values(), module.params["first"])
+        first = module.params["first"] or behind_people(module)
+        start = next_free(old.values(), first)
+        people = taken(listed(module), start, count)
+        if people:
+            module.fail_json(
+                msg="ids {} to {} hold real users or groups: {}; {} could act as them. "
+                "fix: -e usernetes_subid_first=FIRST with a FIRST behind all ids of people".format(
+                    start, start + count - 1, ", ".join(people[:5]), user
+                )
+            )
         if start + count > 2**32 - 1:
             module.fail_json(msg=f"no room for {count} ids behind {start}: ids end at 4294967294")
         added = [start, count]

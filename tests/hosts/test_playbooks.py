@@ -150,8 +150,9 @@ def test_each_remedy_mends_its_fact_on_the_host_that_it_names_and_nothing_else(s
     first = spoiled.names[0]
     for fact, remedy in problems(spoiled, first).items():
         words = remedy.split()
-        assert words[:2] == ["ansible-playbook", "playbooks/prepare.yml"]
-        run = play(spoiled, "prepare.yml", *words[2:], usernetes_user=spoiled.user)
+        assert words[:3] == ["usernetes", "prepare", "--tags"]
+        assert words[4:] == ["--user", spoiled.user, "--hosts", first]
+        run = play(spoiled, "prepare.yml", "--tags", words[3], "--limit", first, usernetes_user=spoiled.user)
         assert {task.partition(" : ")[0] for _, task in run.changed} == {words[3]}
         assert {host for host, _ in run.changed} == {first}
         assert fact not in problems(spoiled, first)

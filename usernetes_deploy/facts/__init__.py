@@ -7,7 +7,7 @@ is installed or changed on the host.
 >>> host = facts.read(text)                                                          # doctest: +SKIP
 >>> facts.judge(host, need, node="node03")                                           # doctest: +SKIP
 [Problem(what='the user has no subordinate uids in /etc/subuid',
-         remedy='ansible-playbook playbooks/prepare.yml --tags subid -l node03', fact='subid', severity='problem')]
+         remedy='usernetes prepare --tags subid --user alice --hosts node03', fact='subid', severity='problem')]
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from usernetes_deploy.facts import (
     user_namespaces,
 )
 from usernetes_deploy.facts.base import (
-    PLAYBOOK,
     Need,
     NotUnderstood,
     Problem,
     Severity,
+    addressed,
     shell_assignments,
 )
 
@@ -208,17 +208,16 @@ def read(text: str, *, asked: float | None = None, answered: float | None = None
 
 
 def judge(host: HostFacts, need: Need, *, node: str = "") -> list[Problem]:
-    """Everything that the host lacks, at once; `node` is its name in the inventory, for the remedies."""
+    """Everything that the host lacks, at once; for the remedies: `node` is its name ("" where it is this machine)."""
     found = []
     for fact in FACTS:
         answer = getattr(host, name(fact))
         problems = node_disk.judge(answer, need, host.user.uid) if fact is node_disk else fact.judge(answer, need)
-        found += [replace(problem, fact=name(fact), remedy=_limited(problem.remedy, node)) for problem in problems]
+        found += [
+            replace(problem, fact=name(fact), remedy=addressed(problem.remedy, host.user.name, node))
+            for problem in problems
+        ]
     return found
-
-
-def _limited(remedy: str, node: str) -> str:
-    return re.sub(f"{re.escape(PLAYBOOK)}\\w+", lambda match: f"{match[0]} -l {node}", remedy) if node else remedy
 
 
 def judge_together(hosts: Mapping[str, HostFacts]) -> dict[str, list[Problem]]:

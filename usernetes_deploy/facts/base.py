@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,16 +60,26 @@ def warning(what: str, remedy: str = "") -> Problem:
     return Problem(what, remedy, severity="warning")
 
 
-PLAYBOOK = "ansible-playbook playbooks/prepare.yml --tags "
+PREPARE = "usernetes prepare --tags "
 
 
 def playbook(tag: str) -> str:
-    """The remedy that root's playbook is; `tag` is the name of the role.
+    """The remedy that root's playbook is, as `usernetes prepare` runs it; `tag` is the name of the role.
 
     >>> playbook("subid")
-    'ansible-playbook playbooks/prepare.yml --tags subid'
+    'usernetes prepare --tags subid'
     """
-    return PLAYBOOK + tag
+    return PREPARE + tag
+
+
+def addressed(remedy: str, user: str, node: str = "") -> str:
+    """The remedy with the user whom the host is prepared for, and the host unless it is this one.
+
+    >>> addressed("choose another port, or usernetes prepare --tags sysctl", "alice", "node03")
+    'choose another port, or usernetes prepare --tags sysctl --user alice --hosts node03'
+    """
+    options = f" --user {user}" + (f" --hosts {node}" if node else "")
+    return re.sub(f"{re.escape(PREPARE)}\\w+", lambda match: match[0] + options, remedy)
 
 
 class NotUnderstood(UsernetesError):

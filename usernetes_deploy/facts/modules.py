@@ -49,12 +49,12 @@ def judge(answer: Modules, need: Need) -> list[Problem]:
     """nftables always; VXLAN for the network that is made of it."""
     found = []
     if answer.nf_tables:
-        found.append(Problem(f"nftables does not work for users: {answer.nf_tables}", playbook("sysctl")))
+        found.append(Problem(f"nftables does not work for users: {answer.nf_tables}", playbook("modules")))
     if answer.vxlan and need.network == "flannel":
         found.append(
             Problem(
                 f"VXLAN does not work for users: {answer.vxlan}",
-                playbook("sysctl") + ", or choose the network mesh, which does without",
+                playbook("modules") + ", or choose the network mesh, which does without",
             )
         )
     return found

@@ -12,7 +12,9 @@ source=files
 if grep -q '^subid:.*[a-z]' /etc/nsswitch.conf 2>/dev/null && ! grep -q '^subid:[[:space:]]*files[[:space:]]*$' \
     /etc/nsswitch.conf && command -v getsubids >/dev/null; then source=getsubids; fi
 say source $source
+limit=; command -v timeout >/dev/null && limit="timeout 5"  # a directory of users may be large
 for kind in uid gid; do
+  found=$(
   if [ $source = getsubids ]; then
     option=; [ $kind = gid ] && option=-g
     getsubids $option "$me" 2>/dev/null | awk -v kind=$kind '{ print kind "=" $3 " " $4 }'
@@ -28,19 +30,31 @@ for kind in uid gid; do
         for (m in mine) for (o in who)
           if (!(o in mine) && start[m] < end[o] && start[o] < end[m]) { print "shared_" kind "=" who[o]; exit }
       }' /etc/sub$kind
-  fi
+  fi)
+  [ -z "$found" ] && continue
+  printf '%s\\n' "$found"
+  database=passwd; [ $kind = gid ] && database=group
+  $limit getent $database 2>/dev/null | awk -F: -v kind=$kind \\
+    -v mine="$(printf '%s\\n' "$found" | sed -n "s/^$kind=//p" | tr '\\n' ' ')" '
+    BEGIN { n = split(mine, range, " ") }
+    { for (i = 1; i < n; i += 2) if ($3 >= range[i] + 0 && $3 < range[i] + range[i + 1] && $3 < 4294836224) {
+        print "real_" kind "=" $1; exit } }'
 done
 """
 
 
 @dataclass(frozen=True)
 class Subid:
-    """The ranges ``(first, count)``; `shared_with` names another user whose range overlaps, as ``"gid of eve"``."""
+    """The ranges ``(first, count)``; `shared_with` names another user whose range overlaps, as ``"gid of eve"``.
+
+    `real` are users and groups of the host whose own id is in the range, as ``"uid of ann"``.
+    """
 
     source: str
     uids: tuple[tuple[int, int], ...]
     gids: tuple[tuple[int, int], ...]
     shared_with: tuple[str, ...] = ()
+    real: tuple[str, ...] = ()
     no_file: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
 
@@ -51,7 +65,7 @@ class Subid:
 
 def parse(text: str) -> Subid:
     """Read the answer."""
-    keys = ["source", "uid", "gid", "shared_uid", "shared_gid", "no_file", "unreadable"]
+    keys = ["source", "uid", "gid", "shared_uid", "shared_gid", "real_uid", "real_gid", "no_file", "unreadable"]
     answer: dict[str, list[str]] = {key: [] for key in keys}
     for key, value in entries("subid", text, keys):
         answer[key].append(value)
@@ -62,6 +76,7 @@ def parse(text: str) -> Subid:
         tuple(_range("uid", value) for value in answer["uid"]),
         tuple(_range("gid", value) for value in answer["gid"]),
         tuple(f"{kind} of {who}" for kind in ("uid", "gid") for who in answer[f"shared_{kind}"]),
+        tuple(f"{kind} of {who}" for kind in ("uid", "gid") for who in answer[f"real_{kind}"]),
         tuple(answer["no_file"]),
         tuple(answer["unreadable"]),
     )
@@ -93,5 +108,12 @@ def judge(answer: Subid, need: Need) -> list[Problem]:
     found += [
         warning(f"the user's subordinate ids overlap those of another: {who}", "give each user a range of their own")
         for who in answer.shared_with
+    ]
+    found += [
+        warning(
+            f"the user's subordinate ids hold a real one: the {who}; pods could act as them on shared file systems",
+            "have the administrator give a range behind all ids of people (usernetes_subid_first in docs/admin.md)",
+        )
+        for who in answer.real
     ]
     return found

@@ -149,7 +149,7 @@ class SshLauncher:
         argv, tried = ["sh", "-c", _PROGRAM, "sh", digest, digest[:16]], "put the node program in place"
         done = self._execute(host, argv, iter([content]), PROGRAM_SECONDS, tried)
         if done.returncode == 3:
-            remedy = f"ansible-playbook playbooks/prepare.yml --tags prerequisites -l {host.name}"
+            remedy = f"usernetes prepare --tags prerequisites --hosts {host.name}"
             raise HostNotFit([("there is no Python 3.9 or newer", remedy)], node=host.name)
         if done.returncode:
             raise _failed(done, host, tried)

@@ -55,7 +55,8 @@ class CheckNodes:
 
 def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
     """What a host lacks; of the ports drawn, one free one of a kind is enough."""
-    found = [item for item in facts.judge(answers, need(up.spec), node=host.name) if item.fact != "ports"]
+    node = "" if up.launcher.name == "local" else host.name  # for remedies: another machine has to be named
+    found = [item for item in facts.judge(answers, need(up.spec), node=node) if item.fact != "ports"]
     link, least = facts.choose_interface(answers, need(up.spec)), backend_named(up.spec.network.backend).least_mtu
     if up.launcher.name != "local" and not isinstance(link, str) and link.mtu < least:
         found.append(

@@ -118,7 +118,7 @@ def test_a_line_that_is_not_understood_is_quoted(good: str, bad: str, message: s
 def test_a_remedy_names_the_host_after_the_tag() -> None:
     host = facts.read(ANSWER.replace("uid=100000 65536\n", ""))
     problems = {problem.fact: problem.remedy for problem in facts.judge(host, facts.Need(), node="node07")}
-    assert problems["subid"] == "ansible-playbook playbooks/prepare.yml --tags subid -l node07"
+    assert problems["subid"] == f"usernetes prepare --tags subid --user {host.user.name} --hosts node07"
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -148,7 +148,7 @@ def test_a_host_that_is_not_fit_is_named_with_its_remedy_and_nothing_is_begun(tm
         bringup.up(up)
     assert caught.value.exit_code == 3
     assert set(caught.value.failures) == {"node1"}
-    assert "fix: ansible-playbook" in str(caught.value)
+    assert "fix: usernetes prepare --tags" in str(caught.value)
     assert {call.verb for call in fake(up).calls} == {"run"}
     assert not up.state.directory.exists()
 

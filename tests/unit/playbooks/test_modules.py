@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +48,7 @@ class Host:
         return result
 
     def subid(self, **arguments: Any) -> dict[str, Any]:
-        files = {name: str(self.folder / name) for name in ("subuid", "subgid")}
+        files = {name: str(self.folder / name) for name in ("subuid", "subgid", "nsswitch")}
         return self.run(SUBID, {"record": str(self.folder / "record" / "subid")} | files | arguments)
 
     def sysctl(self, **arguments: Any) -> dict[str, Any]:
@@ -60,8 +61,37 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Host:
-    return Host(tmp_path, capsys)
+def host(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A host on whose PATH `getent` lists what the files `passwd` and `group` of its folder `lists` hold."""
+    folder, lists, programs = (tmp_path / name for name in ("host", "lists", "bin"))
+    for made in (folder, lists, programs):
+        made.mkdir()
+    (programs / "getent").write_text(f'#!/bin/sh\ncat "{lists}/$1" 2>/dev/null || true\n')
+    (programs / "getent").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return Host(folder, capsys)
+
+
+def test_a_range_starts_behind_all_users_and_groups(host: Host) -> None:
+    lists = host.folder.parent / "lists"
+    (lists / "passwd").write_text("ann:x:200123:100::/:/bin/sh\nnobody:x:4294967294:1::/:/bin/sh\n")
+    (lists / "group").write_text("staff:x:700000:\n")
+    assert host.subid(user="nosuchuser")["range"] == [700001, 65536]
+
+
+def test_where_a_directory_service_lists_nobody_the_first_id_must_be_given(host: Host) -> None:
+    (host.folder / "nsswitch").write_text("passwd: files [NOTFOUND=continue] sss\ngroup: files\n")
+    before = host.files()
+    assert "users come from sss too, which does not list them" in host.subid(user="nosuchuser")["msg"]
+    assert host.files() == before
+    assert host.subid(user="nosuchuser", first=3000000)["range"] == [3000000, 65536]
+
+
+def test_a_first_id_among_real_users_is_refused(host: Host) -> None:
+    (host.folder.parent / "lists" / "passwd").write_text("ann:x:250000:100::/:/bin/sh\n")
+    before = host.files()
+    assert "hold real users or groups: ann" in host.subid(user="nosuchuser", first=200000)["msg"]
+    assert host.files() == before
 
 
 def test_a_range_starts_behind_those_of_both_files_and_is_the_same_in_both(host: Host) -> None:

@@ -79,7 +79,7 @@ class Mesh:
         """Return what this node lacks: the helper, or /dev/net/tun."""
         problems = context.without(HELPER)
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-            problems.append(("/dev/net/tun is not accessible", "ansible-playbook playbooks/prepare.yml --tags tun"))
+            problems.append(("/dev/net/tun is not accessible", "usernetes prepare --tags tun"))
         return problems
 
     def apply(self, config: Config, context: Context) -> None:

@@ -211,3 +211,12 @@ def test_the_page_of_a_whole_campaign_has_5_megabytes_at_most(tmp_path: Path) ->
     found = write_report(folder, tmp_path / "out")
     assert found.html.stat().st_size < 5_000_000
     checked(found.html.read_text())
+
+
+def test_names_of_records_can_be_neither_html_nor_formulas(tmp_path: Path) -> None:
+    case = Case("osu_latency", "osu", "osu", "7.5", "=1+<script>alert(1)</script>")
+    found = written(tmp_path, campaign({"bare-metal": 1.0, "pod-mesh": 2.0}, runs=12, case=case))
+    assert "<script>" not in found.markdown.read_text()
+    assert "&lt;script>" in found.markdown.read_text()
+    rows = list(csv.DictReader(io.StringIO(found.csv.read_text())))
+    assert {row["label"][:4] for row in rows} == {"'=1+"}
