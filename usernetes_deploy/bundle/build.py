@@ -23,33 +23,55 @@ from typing import Any
 
 from usernetes_deploy.bundle import elf, images, stage, store, tools
 from usernetes_deploy.bundle.components import CBuild, Component, Components, GoBuild
+from usernetes_deploy.bundle.progress import Progress
 from usernetes_deploy.bundle.store import Bundle
 from usernetes_deploy.errors import BundleError
 
 Report = Callable[[str], None]
 Maker = Callable[[Component, Path], Mapping[str, str]]
+TICK = 1.0  # seconds between two looks at how far it is
 
-HEARTBEAT = 15.0
 JOB_MEMORY = 2 << 30
 STATIC = "-linkmode=external -extldflags '-static -Wl,--build-id=none'"
 NETWORK = re.compile(r"dial tcp|no such host|proxyconnect|i/o timeout|TLS handshake|connection refused")
 
 
+def quietly(_: str) -> None:
+    """A report that shows nothing."""
+
+
 def build(
-    parts: Components, cache: Path, report: Report, *, extra: Sequence[str] = (), jobs: int | None = None
+    parts: Components,
+    cache: Path,
+    report: Report,
+    *,
+    extra: Sequence[str] = (),
+    jobs: int | None = None,
+    moving: Report = quietly,
 ) -> Bundle:
     """Build what is not yet built, and make the bundle of it the current one of `cache`.
 
     `extra` names optional components; `jobs` is how many are built at a time (default: as cores and memory allow).
-    Progress goes to `report`, a line a call. Raises `BundleError`: missing tools, a held cache, a failed build.
+    What was done goes to `report`, a line a call, and how far it is to `moving`, once a second. Raises `BundleError`:
+    missing tools, a held cache, a failed build.
     """
     chosen = parts.chosen(extra)
     with store.locked(cache):
         found = tools.find(chosen, parts.go)
         workers = jobs or default_jobs()
-        builder = Builder(found, cache, report, threads_for(workers))
+        progress = Progress({component.name: component.packages for component in chosen})
+        builder = Builder(found, cache, progress, threads_for(workers))
         makers = {component.name: (builder.make, builder.key(component)) for component in chosen}
-        return make_bundle(chosen, makers, cache, report, workers=workers, cancel=builder.cancel)
+        return make_bundle(
+            chosen,
+            makers,
+            cache,
+            report,
+            workers=workers,
+            cancel=builder.cancel,
+            progress=progress,
+            moving=moving,
+        )
 
 
 def make_bundle(
@@ -60,11 +82,15 @@ def make_bundle(
     *,
     workers: int,
     cancel: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
+    moving: Report = quietly,
 ) -> Bundle:
     """Make each component with its maker unless ``built/<name>-<key>`` is sound, then put the bundle together.
 
-    The first failure ends the others with `cancel`; what was finished stays for the next call.
+    The largest is begun first: it takes the longest. The first failure ends the others with `cancel`; what was finished
+    stays for the next call.
     """
+    shown = progress or Progress({component.name: component.packages for component in chosen})
     roots = {component.name: cache / "built" / f"{component.name}-{makers[component.name][1]}" for component in chosen}
     counted = itertools.count(1)
     stopped = threading.Event()
@@ -74,10 +100,11 @@ def make_bundle(
             return
         began = time.monotonic()
         try:
-            made = _make(component, roots[component.name], makers[component.name][0], report)
+            made = _make(component, roots[component.name], makers[component.name][0], report, shown)
         except BaseException:
             stopped.set()
             raise
+        shown.finish(component.name, made=made)
         how = f"{time.monotonic() - began:.1f} s" if made else "there already"
         report(f"[{next(counted):2}/{len(chosen)}] {component.name} {component.version}: {how}")
 
@@ -86,8 +113,13 @@ def make_bundle(
         shutil.rmtree(stale, ignore_errors=True)
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
-            pending = [pool.submit(one, component) for component in chosen]
-            finished, _ = wait(pending, return_when=FIRST_EXCEPTION)
+            largest_first = sorted(chosen, key=lambda component: -component.packages)
+            pending = [pool.submit(one, component) for component in largest_first]
+            finished, unfinished = wait(pending, timeout=TICK, return_when=FIRST_EXCEPTION)
+            while unfinished and not any(future.exception() for future in finished):
+                if text := shown.text():
+                    moving(text)
+                finished, unfinished = wait(pending, timeout=TICK, return_when=FIRST_EXCEPTION)
             failures = [error for future in finished if (error := future.exception())]
             if failures:
                 raise failures[0]
@@ -119,9 +151,9 @@ def _free_memory() -> int:
 class Builder:
     """Makes components with the compilers of this host; `threads` is how many cores one Go build takes."""
 
-    def __init__(self, found: tools.Tools, cache: Path, report: Report, threads: int):
+    def __init__(self, found: tools.Tools, cache: Path, progress: Progress, threads: int):
         self._tools = found
-        self._report = report
+        self._progress = progress
         self._threads = threads
         self._environment = go_environment(cache)
         self._running: set[subprocess.Popen[str]] = set()
@@ -194,13 +226,11 @@ class Builder:
             )
             self._running.add(process)
         assert process.stdout is not None  # noqa: S101 (for the type checker)
-        lines, began, told = [], time.monotonic(), time.monotonic()
+        lines = []
         with process:
             for line in process.stdout:
                 lines.append(line)
-                if time.monotonic() - told > HEARTBEAT:
-                    told = time.monotonic()
-                    self._report(f"        {component.name}: {told - began:.0f} s, {len(lines)} packages so far")
+                self._progress.compiled(component.name, len(lines))
         with self._lock:
             self._running.discard(process)
         if process.returncode:
@@ -271,7 +301,7 @@ def _into_image(component: Component, recipe: GoBuild, out: Path) -> None:
     binary.parent.rmdir()
 
 
-def _make(component: Component, root: Path, maker: Maker, report: Report) -> bool:
+def _make(component: Component, root: Path, maker: Maker, report: Report, progress: Progress) -> bool:
     """Fill `root` with a bundle of this one component; False when it is there and sound."""
     if (root / stage.MANIFEST).exists():
         try:
@@ -282,7 +312,7 @@ def _make(component: Component, root: Path, maker: Maker, report: Report) -> boo
             report(f"        {component.name}: what was built is damaged, so it is built again")
         except BundleError as error:
             report(f"        {component.name}: built again: {error.reason}")
-    report(f"        {component.name} {component.version} ...")
+    progress.begin(component.name)
     with stage.placing(root) as out:
         origin = maker(component, out)
         name = out / "name"

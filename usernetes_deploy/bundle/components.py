@@ -52,7 +52,8 @@ class Release:
 class Component:
     """One pinned part of the bundle.
 
-    `image` says that its one file becomes an OCI image in ``images/``; `system` that it is a file of the distribution.
+    `image` says that its one file becomes an OCI image in ``images/``; `system` that it is a file of the distribution;
+    `packages` is how many Go packages it is built of, about: it decides no bytes, only what is built first.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Component:
     release: Release | None = None
     system: Sequence[str] = ()
     image: bool = False
+    packages: int = 0
 
     @property
     def module(self) -> str:
@@ -152,6 +154,7 @@ def _component(here: Path, said: Mapping[str, Any]) -> Component:
         release=Release(**release) if release else None,
         system=tuple(filled.get("system", ())),
         image=filled.get("image", False),
+        packages=int(filled.get("packages", 0)),
     )
 
 

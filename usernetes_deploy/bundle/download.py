@@ -56,7 +56,8 @@ def download(
     built = [component for component in chosen if component.name not in released]
     with store.locked(cache):
         found = tools.find(built, parts.go)
-        builder = build.Builder(found, cache, report, 1)
+        progress = build.Progress({component.name: component.packages for component in chosen})
+        builder = build.Builder(found, cache, progress, 1)
 
         one_at_a_time = {release.url: threading.Lock() for release in released.values()}
 
@@ -74,7 +75,7 @@ def download(
                 makers[component.name] = (take, component.key(pinned[released[component.name].url]))
             else:
                 makers[component.name] = (builder.make, builder.key(component))
-        return build.make_bundle(chosen, makers, cache, report, workers=4, cancel=builder.cancel)
+        return build.make_bundle(chosen, makers, cache, report, workers=4, cancel=builder.cancel, progress=progress)
 
 
 def fetch(

@@ -12,6 +12,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.bundle import archive, build, components, download, pins, stage, store
 from usernetes_deploy.commands.common import bundle_cache
+from usernetes_deploy.console.moving import MovingLine
 from usernetes_deploy.errors import UsageError
 
 CACHE = "folder of the cache (default: $USERNETES_BUNDLE_CACHE, or $XDG_CACHE_HOME/usernetes)"
@@ -33,7 +34,11 @@ def build_(_: Any, cache: str = "", with_: list[str] | None = None, jobs: int = 
     """
     if jobs < 0:
         raise UsageError(f"--jobs: expected a whole number >= 1, got {jobs}")
-    made = build.build(components.load(), _cache(cache), _say, extra=with_ or (), jobs=jobs or None)
+    line = MovingLine(sys.stderr)
+    made = build.build(
+        components.load(), _cache(cache), line.say, extra=with_ or (), jobs=jobs or None, moving=line.show
+    )
+    line.clear()
     print(made.root)
 
 
