@@ -7,6 +7,7 @@ demo:
 	@playbooks/bootstrap.sh --extras bench,report
 	@playbooks/as-user.sh usernetes demo
 	@playbooks/as-user.sh netbench quick
+	@playbooks/where.sh
 
 # lint, unit tests (no root), then real clusters on this machine (root makes the test users and test hosts)
 test:

@@ -105,18 +105,21 @@ def run(made: Plan, out: str = "netbench-out", retry: bool = False, deadline: in
 @task(
     help={
         "out": "the campaign's folder, to go on with one (default: a new one below netbench-quick)",
-        "repeats": "runs of each case at each place; 20 and a quiet machine give an answer",
+        "repeats": "runs at each place; more of them give narrower intervals",
         "seconds": "no run is begun after so many; 0: no limit",
         "json": "print the outcome as JSON",
     }
 )
-def quick(_: Context, out: str = "", repeats: int = 3, seconds: int = 60, json: bool = False) -> None:
-    """A first look on one machine in about half a minute, with a report; brings up a cluster of its own."""
+def quick(_: Context, out: str = "", repeats: int = 10, seconds: int = 60, json: bool = False) -> None:
+    """What a short message costs in a pod on this machine, in about half a minute, with a report.
+
+    It brings up a cluster of its own, and takes it down.
+    """
     from netbench.plan.quick import TITLE, new_folder, quick_plan, what_next
 
-    folder = Path(out) if out else new_folder(Path("netbench-quick"))
+    folder = Path(out).absolute() if out else new_folder(Path.cwd() / "netbench-quick")
     outcome = _carry_out(quick_plan(repeats), folder, as_json=json, deadline=seconds, report=TITLE)
-    say(what_next(repeats, folder))
+    say(what_next(repeats))
     if outcome.missing or outcome.interrupted:
         say(f"  netbench quick --repeats {repeats} --out {folder}   goes on with this one")
     # a look that was cut short by its own deadline is still one

@@ -1,6 +1,8 @@
 """Plans that need no file: a first look on one machine in about half a minute, and the usual one in a job.
 
-The first look shows that everything works and roughly what pods cost; it is too short to decide anything.
+The first look asks one small question that half a minute decides: what a short message between two nodes costs in a
+pod, beside bare metal on the same hosts with the cluster there. Longer messages, applications and what the cluster
+itself costs need more time and a plan.
 """
 
 from __future__ import annotations
@@ -9,46 +11,32 @@ from datetime import datetime
 from pathlib import Path
 
 from netbench.plan.document import API_VERSION, Plan, plan_from
-from netbench.plan.runs import estimate, known_times, runs_of
 
 TITLE = "A first look on one machine"
-NODES = 3
-ENOUGH = 20
-CASES = (
-    {
-        "case": "osu_latency",
-        "parameters": {"sizes": "8:2048", "iterations": 200, "warmup": 20},
-        "places": ["bare-metal", "pod-native", "pod-mesh"],
-    },
-    {"case": "lammps_lj", "parameters": {"x": 16, "y": 16, "z": 16, "steps": 40}},
-    {"case": "noise", "parameters": {"quanta": 200}, "places": ["bare-metal", "bare-metal-beside"]},
-)
+NODES = 2
+REPEATS = 10
+CASE = {"case": "osu_latency", "parameters": {"sizes": "8:8", "iterations": 2500, "warmup": 250}}
 
 
-def quick_plan(repeats: int = 3) -> Plan:
-    """Two ranks on two of three local nodes.
-
-    A few repeats are made with the cluster brought up once, bare metal before and after it; with more of them the
-    places take turns, as a comparison wants it.
-    """
+def quick_plan(repeats: int = REPEATS) -> Plan:
+    """Two ranks on two local nodes; all places in every repeat, in shuffled turns, with the cluster brought up once."""
     return plan_from(
         {
             "apiVersion": API_VERSION,
             "kind": "Benchmark",
             "name": "quick",
-            "places": ["bare-metal", "pod-native"],
+            "places": ["bare-metal-beside", "pod-native", "pod-mesh"],
             "nodes": [2],
             "repeats": repeats,
-            "repeatsPerVisit": max(1, repeats - 1) if repeats < ENOUGH else 1,
             "warmups": 1,
             "timeLimit": 30,
-            "cases": [dict(case) for case in CASES],
+            "cases": [dict(CASE)],
             "cluster": {
                 "managed": True,
                 "name": "netbench-quick",
                 "settings": [f"nodes={NODES}"],
                 "settle": 0,
-                "weigh": 2,
+                "weigh": 0,
             },
         },
         "the quick plan",
@@ -60,15 +48,12 @@ def new_folder(parent: Path) -> Path:
     return parent / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
-def what_next(repeats: int, out: Path) -> str:
-    """How to get an answer, and how long that takes at the pace of the runs in `out`."""
-    if repeats >= ENOUGH:
-        return "for other hosts, sizes and networks write a plan: netbench run PLAN.yaml"
-    minutes = estimate(runs_of(quick_plan(ENOUGH))[0], known_times(out)) / 60
+def what_next(repeats: int) -> str:
+    """How to ask more than the first look did."""
     return (
-        f"this was a first look: {repeats} runs at each place decide nothing. For an answer, on a quiet machine:\n"
-        f"  netbench quick --repeats {ENOUGH} --seconds 0   here, the places taking turns, about {minutes:.0f} min\n"
-        "  netbench run PLAN.yaml                  on your hosts, with your MPI and benchmarks"
+        f"this was one small question: a message of 8 bytes between two nodes of this machine, {repeats} runs a place\n"
+        f"  netbench quick --repeats {4 * repeats} --seconds 0   the same with narrower intervals\n"
+        "  netbench run PLAN.yaml                  your hosts, your MPI, other benchmarks and networks"
     )
 
 

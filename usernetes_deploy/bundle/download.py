@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from usernetes_deploy.bundle import build, store, tools
 from usernetes_deploy.bundle.components import Component, Components, Release
+from usernetes_deploy.bundle.progress import Progress
 from usernetes_deploy.bundle.store import Bundle
 from usernetes_deploy.errors import BundleError
 
@@ -56,7 +57,7 @@ def download(
     built = [component for component in chosen if component.name not in released]
     with store.locked(cache):
         found = tools.find(built, parts.go)
-        progress = build.Progress({component.name: component.packages for component in chosen})
+        progress = Progress({component.name: component.packages for component in chosen})
         builder = build.Builder(found, cache, progress, 1)
 
         one_at_a_time = {release.url: threading.Lock() for release in released.values()}
