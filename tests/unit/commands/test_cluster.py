@@ -33,8 +33,8 @@ def test_hosts_that_are_fit_are_told_what_could_be_better(hosts: Any, capsys: py
     out = capsys.readouterr().out
     assert out.startswith("2 hosts are fit\n")
     assert out.count("could be better: resource limits of pods are not enforced") == 1
-    assert out.count("--tags cgroup_delegation -l node0") == 1  # the first host's remedy stands for all
-    assert "-l node1" not in out
+    assert out.count("usernetes prepare --tags cgroup_delegation --user hpc\n") == 1  # once for all, on this machine
+    assert "--hosts" not in out
 
 
 def test_for_programs_each_host_has_its_problems_and_warnings(hosts: Any, capsys: pytest.CaptureFixture[str]) -> None:
