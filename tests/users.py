@@ -11,7 +11,8 @@ import pwd
 import subprocess
 from pathlib import Path
 
-NUMBERED = {
+# Numbers that `useradd` does not give by itself: known before the users are made.
+NUMBERED = {"hpcfl": 60073, "hpcsh": 60074}
     "hpcfl": 60073,
     "hpcsh": 60074,
 }  # numbers that `useradd` does not give by itself: known before they are made
