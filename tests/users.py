@@ -13,9 +13,6 @@ from pathlib import Path
 
 # Numbers that `useradd` does not give by itself: known before the users are made.
 NUMBERED = {"hpcfl": 60073, "hpcsh": 60074}
-    "hpcfl": 60073,
-    "hpcsh": 60074,
-}  # numbers that `useradd` does not give by itself: known before they are made
 OTHERS = ("hpcct", "hpcct2", "hpcth", "hpctn")
 COUNT = 65536
 FILES = (Path("/etc/subuid"), Path("/etc/subgid"))
