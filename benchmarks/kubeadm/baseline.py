@@ -41,7 +41,7 @@ from usernetes_deploy.cluster.state import ClusterState, memory_file
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch import nodezip
 from usernetes_deploy.launch.local import LocalLauncher
-from usernetes_deploy.node import keeper, verbs
+from usernetes_deploy.node import folder, rootlesskit, verbs
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, RUN, NodeConfig
 from usernetes_deploy.phases.check_network import is_ready as pod_ready
 from usernetes_deploy.phases.make_identities import MakeIdentities
@@ -138,10 +138,11 @@ class Kubeadm:
         if node.control_plane:
             files[str(INIT)] = documents.init(node, self.bundle)
         config = node._replace(files=files, manifests=[])
-        keeper.prepare(config)
+        folder.make(config)
+        rootlesskit.write_nat(config)
         program = [sys.executable, str(NODE_PROGRAM)]
         source = {"PYTHONPATH": str(Path(__file__).parents[2])}
-        self.processes.append(keeper.launch(config, program, environment=source, start_new_session=True))
+        self.processes.append(rootlesskit.launch(config, program, environment=source, start_new_session=True))
 
     def _names(self) -> list[tuple[str, str]]:
         return [("127.0.0.1", "localhost"), *((node.node_ip, node.name) for node in self.up.nodes)]
@@ -169,7 +170,7 @@ class Kubeadm:
             check=False,
             start_new_session=True,
             timeout=PATIENCE,
-            env=keeper.clean_environment(node),
+            env=rootlesskit.clean_environment(node),
         )
         if done.returncode:
             raise UsernetesError((done.stdout + done.stderr).strip()[-3000:], node=node.name, tried=shlex.join(command))

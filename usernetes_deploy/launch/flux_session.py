@@ -23,7 +23,7 @@ from usernetes_deploy.launch import flux_jobs
 from usernetes_deploy.launch.flux_ending import Signals, TimeLimit, end_pods
 from usernetes_deploy.launch.flux_instance import Instance, Job
 from usernetes_deploy.launch.flux_losses import Caretaker
-from usernetes_deploy.node.keeper import die_with_parent
+from usernetes_deploy.node.procfs import die_with_parent
 
 LOOK_SECONDS = 2.0
 LOSS_SECONDS = 10.0  # between looks at brokers and nodes

@@ -21,6 +21,8 @@ from typing import Any
 
 from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Completed, Host
+from usernetes_deploy.node.config import in_memory
+from usernetes_deploy.node.procfs import start_time
 
 # A process that has been killed may leave a child in another group that holds its pipes open; its output is given up.
 _LAST_WORDS_SECONDS = 0.5
@@ -123,11 +125,8 @@ class LocalLauncher:
         for a later process. `stdin` is handed over in memory, so nothing waits for the node to read it.
         """
         # Not a pipe: it would hold 64 KiB and then wait for a reader, and the blob of a node may be larger.
-        blob = os.memfd_create("node-blob")
+        blob = in_memory(stdin)
         try:
-            with open(blob, "wb", closefd=False) as file:
-                file.write(stdin)
-            os.lseek(blob, 0, os.SEEK_SET)
             detached = subprocess.run(
                 [sys.executable, "-I", "-S", "-c", _DETACH, *argv],
                 stdin=blob,
@@ -141,10 +140,10 @@ class LocalLauncher:
         if detached.returncode:
             raise UsernetesError(detached.stderr.strip(), node=host.name, tried=shlex.join(argv))
         pid = int(detached.stdout)
-        try:
-            return {"pid": pid, "start_time": start_time(pid)}
-        except OSError:
-            raise UsernetesError("the node ended at once", node=host.name, tried=shlex.join(argv)) from None
+        began = start_time(pid)
+        if began is None:
+            raise UsernetesError("the node ended at once", node=host.name, tried=shlex.join(argv))
+        return {"pid": pid, "start_time": began}
 
     def release(self, names: Sequence[str]) -> None:
         """All of them are this host: none is lost by a node's leaving."""
@@ -155,12 +154,6 @@ class LocalLauncher:
             running = list(self._running)
         for process in running:
             _kill_group(process)
-
-
-def start_time(pid: int) -> int:
-    """When process `pid` began, in clock ticks since boot; `OSError` when there is none."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[19])
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

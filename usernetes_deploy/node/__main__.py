@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         if name == "stop":
             command.add_argument("--rootlesskit", default="rootlesskit")
             command.add_argument("--keep", type=Path, help="move the logs here first")
+            command.add_argument("--late", action="store_true", help="its start may still be under way")
         if name == "logs":
             command.add_argument("--component", action="append", default=[])
             command.add_argument("--lines", type=int, default=50)
@@ -79,6 +80,10 @@ def _dispatch(options: argparse.Namespace) -> int:
     """Run the verb. Each imports what it needs: the keeper stays as long as its node, and shall be small."""
     if options.verb in ("run", "start"):
         return _keep(in_background=options.verb == "start", of_a_job=getattr(options, "die_with_parent", False))
+    if options.verb in ("network", "inside", "ports"):
+        from usernetes_deploy.node import folder
+
+        folder.check(options.directory)
     if options.verb == "supervise":
         from usernetes_deploy.node import supervisor
 
@@ -109,9 +114,10 @@ def _dispatch(options: argparse.Namespace) -> int:
 
 
 def _keep(*, in_background: bool, of_a_job: bool) -> int:
-    from usernetes_deploy.node import verbs
+    from usernetes_deploy.node import folder, verbs
     from usernetes_deploy.node.config import NodeConfig
-    from usernetes_deploy.node.keeper import Keeper, die_with_parent, own_program
+    from usernetes_deploy.node.keeper import Keeper, own_program
+    from usernetes_deploy.node.procfs import die_with_parent
 
     if of_a_job:
         die_with_parent(signal.SIGTERM)  # there is something to tidy up
@@ -120,19 +126,19 @@ def _keep(*, in_background: bool, of_a_job: bool) -> int:
     if in_background:
         return verbs.in_background(keeper)
     if of_a_job:
-        verbs.sweep(config.root.parent, config.binary("rootlesskit"))
+        folder.sweep(config.root.parent, config.binary("rootlesskit"))
     return keeper.run()
 
 
 def _on_a_folder(options: argparse.Namespace) -> None:
-    from usernetes_deploy.node import verbs
+    from usernetes_deploy.node import folder, verbs
 
     if options.verb == "status":
         print(json.dumps(verbs.status(options.directory, brief=options.brief)))
     elif options.verb == "find":
-        print(json.dumps(verbs.find(options.folder)))
+        print(json.dumps(folder.find(options.folder)))
     elif options.verb == "stop":
-        verbs.stop(options.directory, options.rootlesskit, options.keep)
+        verbs.stop(options.directory, options.rootlesskit, options.keep, late=options.late)
     elif options.verb == "logs":
         verbs.logs(options.directory, options.component, options.lines, options.follow)
     elif options.verb == "enter":

@@ -6,7 +6,9 @@ keys, so it lives in memory only: never on argv, in the environment or on disk.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ KUBERNETES = Path("/etc/kubernetes")
 COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")  # a tmpfs of the node's own, with links to the host's
 PKI = KUBERNETES / "pki"
 API_PORT = 6443  # inside the node
-POD_CPUS = "USERNETES_POD_CPUS"  # environment: the CPUs of a job that has only some of its host's, as "0,1"
+POD_CPUS = "USERNETES_POD_CPUS"  # how the OCI runtime wrapper is told `pod_cpus`
 
 
 class NodeConfig(NamedTuple):
@@ -59,6 +61,7 @@ class NodeConfig(NamedTuple):
     metrics: bool
     registries: list[dict[str, str]]  # {"name", "url", "ca"}: where images of a registry are really asked for
     publishes: bool  # Services on this host; False where another node of the same host does
+    pod_cpus: str = ""  # said by the keeper: the CPUs of a job that has only some of its host's, as "0,1"
 
     @property
     def root(self) -> Path:
@@ -89,3 +92,27 @@ class NodeConfig(NamedTuple):
         if config.schema != SCHEMA:
             raise UsernetesError(f"the node program reads configuration schema {SCHEMA}, got {config.schema}")
         return config
+
+
+def in_memory(blob: bytes) -> int:
+    """A descriptor of `blob` in an anonymous file that nobody can change or enlarge any more, read from its start.
+
+    >>> os.read(descriptor := in_memory(b"secret"), 6)
+    b'secret'
+    >>> os.write(descriptor, b"x")
+    Traceback (most recent call last):
+        ...
+    PermissionError: [Errno 1] Operation not permitted
+    >>> os.close(descriptor)
+    """
+    descriptor = os.memfd_create("usernetes-node", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(blob)
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

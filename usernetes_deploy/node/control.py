@@ -34,6 +34,8 @@ def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
         # A caller that hangs up early gets no answer: it is told when the stream is closed at the latest.
         with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
             try:
+                if _uid_of(connection) != os.getuid():
+                    raise UsernetesError("another user's process may not ask this node")
                 request = json.loads(stream.readline())
                 reply: dict[str, Any] = {"ok": handlers[request["verb"]](request)}
             except Exception as error:  # whatever it is, the caller has to know
@@ -46,6 +48,12 @@ def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
             threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
     threading.Thread(target=loop, name="control", daemon=True).start()
+
+
+def _uid_of(connection: socket.socket) -> int:
+    """Whose process is at the other end, as this user namespace numbers users."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
 
 
 def ask(path: Path, request: Mapping[str, Any], timeout: float = 10.0) -> Any:

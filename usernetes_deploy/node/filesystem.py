@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from usernetes_deploy.errors import CommandFailed
+from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.network import resolvers
 from usernetes_deploy.node import kubelet
 from usernetes_deploy.node.config import COPIED_UP, KUBERNETES, RUN, NodeConfig
@@ -29,7 +29,9 @@ def prepare(config: NodeConfig) -> None:
         mount("--bind", str(config.root / name), str(target))
     if config.shared:
         own_directory(SHARED)
-        mount("--rbind", str(private_folder(Path(config.shared))), str(SHARED))
+        mount("--rbind", config.shared, str(SHARED))
+        if SHARED.stat().st_uid != os.getuid():  # the keeper has looked; it may have been exchanged since
+            raise UsernetesError(f"{config.shared} belongs to another user", node=config.name)
 
 
 def write_files(config: NodeConfig) -> None:
@@ -55,13 +57,6 @@ def own_directory(path: Path) -> None:
         if part.is_symlink() and any(Path(top) in part.parents for top in COPIED_UP):
             part.unlink()
         part.mkdir(exist_ok=True)
-
-
-def private_folder(shared: Path) -> Path:
-    """The folder of volumes in a directory that others may well enter: volumes are open to any uid, this is not."""
-    folder = shared / "usernetes-volumes"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
 
 
 def mount(*arguments: str) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, POD_CPUS, RUN, NodeConfig
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, RUN, NodeConfig
 
 ROOT = Path("/var/lib/kubelet")
 
@@ -64,8 +64,8 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         "enableDebugFlagsHandler": False,
         "logging": {"format": "text"},
     }
-    if POD_CPUS in os.environ:  # the kubelet counts the host's CPUs; the others' are not for our pods
-        others = (os.cpu_count() or 1) - len(os.environ[POD_CPUS].split(","))
+    if config.pod_cpus:  # the kubelet counts the host's CPUs; the others' are not for our pods
+        others = (os.cpu_count() or 1) - len(config.pod_cpus.split(","))
         document["systemReserved"] = {"cpu": str(max(0, others))}
     if config.cgroups == "none":
         document.update(cgroupsPerQOS=False, enforceNodeAllocatable=["none"])

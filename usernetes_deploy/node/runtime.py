@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from usernetes_deploy.errors import CommandFailed
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, POD_CPUS, RUN, NodeConfig
 
 PAUSE = "localhost/usernetes/pause:3.10.2"
 HELPERS = RUN / "bin"
@@ -120,6 +120,7 @@ def environment(config: NodeConfig) -> dict[str, str]:
         "USERNETES_NATIVE": str(RUN / "native.sock"),
         "GOGC": "50",
         "GOMAXPROCS": "1",
+        **({POD_CPUS: config.pod_cpus} if config.pod_cpus else {}),
     }
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import signal
-import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.node import folder
 from usernetes_deploy.node.control import ask
-from usernetes_deploy.node.keeper import LOCK, OF_A_JOB, WHOSE, Keeper, start_time
+from usernetes_deploy.node.keeper import Keeper
 from usernetes_deploy.node.process import tail
+from usernetes_deploy.node.procfs import own_processes, start_time
+from usernetes_deploy.node.rootlesskit import AS_SLIRP
 
 PATIENCE = 5.0  # seconds for killed processes to be gone
 
@@ -45,17 +45,23 @@ def in_background(keeper: Keeper) -> int:
     if os.fork():
         os._exit(0)
     code = 1
-    try:
-        keeper.prepare()
+
+    def standing() -> None:
         _redirect(keeper.config.logs / "keeper.log")
         who = {"directory": str(keeper.config.root), "pid": os.getpid(), "startTime": start_time(os.getpid())}
-        os.write(write, json.dumps(who).encode())
-        os.close(write)
-        code = keeper.run()
+        answers.write(json.dumps(who))
+        answers.close()
+
+    answers = os.fdopen(write, "w")
+    try:
+        code = keeper.run(standing)
     except Exception as error:
         with contextlib.suppress(OSError):
-            os.write(write, str(error).encode())
-        print(error, file=sys.stderr)
+            if answers.closed:
+                print(error, file=sys.stderr)
+            else:
+                answers.write(str(error))
+                answers.close()
     os._exit(code)
 
 
@@ -75,26 +81,32 @@ def status(directory: Path, *, brief: bool = False) -> dict[str, Any]:
     >>> status(Path("/nowhere"))
     {'keeper': None, 'node': None, 'log': []}
     """
-    keeper = _read(directory / "keeper.json")
+    folder.check(directory)
+    keeper = folder.read(directory / folder.KEEPER)
     try:
         node = (
             ask(directory / "control.sock", {"verb": "status"})
             if keeper and not brief
-            else _read(directory / "status.json")
+            else folder.read(directory / "status.json")
         )
     except UsernetesError:
-        node = _read(directory / "status.json")
+        node = folder.read(directory / "status.json")
     if keeper is not None:
         keeper["alive"] = start_time(keeper["pid"]) == keeper["startTime"]
     return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}
 
 
-def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
+def stop(directory: Path, rootlesskit: str, keep: Path | None = None, *, late: bool = False) -> None:
     """End the node and remove its folder; fine when there is no node, or only half of one.
 
+    `late`: its start may still be under way; should it come after this, it makes no node.
     Raises `UsernetesError` when something cannot be ended or removed, naming it.
     """
-    for pid in _processes([str(directory / LOCK)]):  # who would do the same when the keeper has ended (`Keeper.guard`)
+    folder.check(directory)
+    if late:
+        folder.remember_stop(directory)
+    # Who would do the same when the keeper has ended (`Keeper.guard`):
+    for pid in own_processes(lambda argv: _is_guard(argv, directory)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     keeper = _living_keeper(directory)
@@ -119,61 +131,9 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None) -> None:
     if keep and (directory / "logs").is_dir():
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copytree(directory / "logs", keep, dirs_exist_ok=True)
-    remove(directory, rootlesskit)
+    folder.remove(directory, rootlesskit)
     with contextlib.suppress(OSError):
         directory.parent.rmdir()  # only when it was the last of the user's nodes here
-
-
-def find(folder: Path | None = None) -> list[dict[str, Any]]:
-    """The user's nodes on this host, running or not: ``[{"directory": ..., "cluster": ..., "bundle": ...}]``.
-
-    They are looked for in the usual places, and in `folder`.
-    """
-    named = (os.environ.get("TMPDIR"), os.environ.get("XDG_RUNTIME_DIR"), folder)
-    places = dict.fromkeys([Path("/var/tmp"), Path("/tmp"), *(Path(name) for name in named if name)])
-    found = []
-    for place in places:
-        for marker in sorted((place / f"usernetes-{os.getuid()}").glob(f"*-*/{WHOSE}")):
-            whose = _read(marker)
-            if whose and marker.stat().st_uid == os.getuid():
-                found.append({"directory": str(marker.parent), **whose})
-    return found
-
-
-def remove(directory: Path, rootlesskit: str) -> None:
-    """Remove a node's folder, files of the pods' users included: those only a user namespace may delete."""
-    if not directory.exists():
-        return
-    if directory.stat().st_uid != os.getuid():
-        raise UsernetesError(f"{directory} belongs to another user", tried=f"remove {directory}")
-    _make_writable(directory)
-    subprocess.run(["rm", "-rf", str(directory)], check=False, capture_output=True)
-    if directory.exists():
-        state = directory.with_name(f".rm-{directory.name}-{os.getpid()}")  # a keeper may be at it as well
-        done = subprocess.run(
-            [rootlesskit, f"--state-dir={state}", "--net=host", "rm", "-rf", str(directory)],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        shutil.rmtree(state, ignore_errors=True)
-        if directory.exists():
-            raise UsernetesError(done.stderr.strip()[-400:] or "still there", tried=f"remove {directory}")
-
-
-def sweep(base: Path, rootlesskit: str) -> None:
-    """Remove the folders that nodes of killed jobs left in `base`: marked as a job's, and no keeper holds the lock."""
-    for marker in base.glob(f"*/{OF_A_JOB}"):
-        with contextlib.suppress(OSError, UsernetesError), (marker.parent / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(marker.parent, rootlesskit)
-
-
-def _make_writable(directory: Path) -> None:
-    """overlayfs leaves ``work`` folders without any permission; their owner may still take it."""
-    for path in (directory / "containerd").glob("io.containerd.snapshotter.v1.overlayfs/snapshots/*/work/work"):
-        with contextlib.suppress(OSError):
-            path.chmod(stat.S_IRWXU)
 
 
 def logs(directory: Path, components: list[str], lines: int, follow: bool) -> None:
@@ -181,15 +141,16 @@ def logs(directory: Path, components: list[str], lines: int, follow: bool) -> No
 
     With `follow` it goes on with what comes until the node's keeper ends.
     """
-    folder = directory / "logs"
-    there = sorted(path.stem for path in folder.glob("*.log"))
+    folder.check(directory)
+    written = directory / "logs"
+    there = sorted(path.stem for path in written.glob("*.log"))
     unknown = [name for name in components if name not in there]
     if unknown or not there:
         raise UsernetesError(
-            f"no log of {', '.join(unknown) or 'any component'} in {folder}",
+            f"no log of {', '.join(unknown) or 'any component'} in {written}",
             remedy=f"choose among {', '.join(there)}" if there else "usernetes status tells whether the node runs",
         )
-    chosen = [str(folder / f"{name}.log") for name in components or there]
+    chosen = [str(written / f"{name}.log") for name in components or there]
     argv = ["tail", f"--lines={lines}", *chosen]
     keeper = _living_keeper(directory)
     if follow and keeper:
@@ -201,6 +162,7 @@ def logs(directory: Path, components: list[str], lines: int, follow: bool) -> No
 
 def enter(directory: Path, command: list[str], host_network: bool) -> None:
     """Become `command` inside the node's user, mount and PID namespaces and its network (or the host's)."""
+    folder.check(directory)
     state = directory / "rk"
     try:
         child = int((state / "child_pid").read_text())
@@ -217,36 +179,35 @@ def _processes_of(directory: Path) -> Iterator[int]:
     keeper = _living_keeper(directory)
     if keeper:
         yield keeper
-    yield from _processes([f"--directory={directory}", f"--state-dir={directory}/rk"], f"{directory}/rk/")
+    yield from own_processes(lambda argv: _is_of(argv, str(directory)))
 
 
-def _processes(words: list[str], part: str | None = None) -> Iterator[int]:
-    """The user's living processes that have one of `words` in their command line, or a word with `part` in it.
+def _is_of(argv: list[str], directory: str) -> bool:
+    """Whether a command line is one that a node of `directory` has; a process that only names the folder is not.
 
-    This one and its parent are left out: a keeper at its end waits for its guard, which calls this.
+    >>> _is_of(["python3", "/p/node.pyz", "run", "--directory=/n"], "/n"), _is_of(["grep", "--directory=/n"], "/n")
+    (True, False)
+    >>> _is_of(["/b/rootlesskit", "--state-dir=/n/rk"], "/n"), _is_of(["vi", "/n/rk/log"], "/n")
+    (True, False)
     """
-    whole = [os.fsencode(word) for word in words]
-    within = os.fsencode(part) if part else None
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) in (os.getpid(), os.getppid()):
-            continue
-        with contextlib.suppress(OSError):
-            if entry.stat().st_uid != os.getuid():
-                continue
-            argv = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            if any(word in whole or (within and within in word) for word in argv) and start_time(int(entry.name)):
-                yield int(entry.name)
+    program = argv[0].rpartition("/")[2]
+    if program in ("rootlesskit", "exe"):  # it starts itself again, as /proc/self/exe
+        return f"--state-dir={directory}/rk" in argv
+    if program.startswith(("slirp4netns", "pasta", "passt")):
+        return any(f"{directory}/rk/netns" in word for word in argv)
+    if f"{directory}/{AS_SLIRP}" in argv[:2]:
+        return True
+    for place, word in enumerate(argv[2:], 2):  # the keeper, or what waits to become it: a shell, systemd-run
+        if word == f"--directory={directory}":
+            return argv[place - 1] in ("run", "start") and argv[place - 2].endswith((".pyz", "/__main__.py"))
+    return False
+
+
+def _is_guard(argv: list[str], directory: Path) -> bool:
+    return argv[0].rpartition("/")[2] == "flock" and argv[1:3] == ["--no-fork", str(directory / folder.LOCK)]
 
 
 def _living_keeper(directory: Path) -> int | None:
     """The process id of the node's keeper; None when it has ended, or another process got its number."""
-    keeper = _read(directory / "keeper.json")
+    keeper = folder.read(directory / folder.KEEPER)
     return int(keeper["pid"]) if keeper and start_time(keeper["pid"]) == keeper["startTime"] else None
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None

@@ -14,7 +14,8 @@ import pytest
 
 from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Launcher, on_all
-from usernetes_deploy.launch.local import LocalLauncher, start_time
+from usernetes_deploy.launch.local import LocalLauncher
+from usernetes_deploy.node.procfs import start_time
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -43,17 +42,6 @@ def test_links_elsewhere_are_left_alone(top: Path, tmp_path: Path) -> None:
     filesystem.own_directory(link / "new")
     assert link.is_symlink()
     assert (top / "new").is_dir()
-
-
-def test_shared_volumes_lie_where_nobody_else_may_enter(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        folder = filesystem.private_folder(tmp_path)
-        assert filesystem.private_folder(tmp_path) == folder  # every node of the cluster asks for it
-    finally:
-        os.umask(before)
-    assert folder.parent == tmp_path
-    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_mount_that_fails_says_why(tmp_path: Path) -> None:

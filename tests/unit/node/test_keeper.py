@@ -19,8 +19,11 @@ import pytest
 
 from tests.unit.node.made_up import config
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.launch import nodezip
 from usernetes_deploy.node import verbs
-from usernetes_deploy.node.keeper import LOCK, prepare, rootlesskit_argv, start_time
+from usernetes_deploy.node.folder import make
+from usernetes_deploy.node.procfs import own_processes, start_time
+from usernetes_deploy.node.rootlesskit import rootlesskit_argv
 
 # Stands in for rootlesskit: keeps what it was given, and stays.
 FAKE = """#!/bin/sh
@@ -47,9 +50,11 @@ def keep(tmp_path: Path, bundle: Path) -> Iterator[Callable[..., subprocess.Pope
     """Starts the node program's ``run`` with a node in tmp_path/n; ended with the test."""
     made: list[subprocess.Popen[bytes]] = []
 
-    def start(*words: str, **changes: Any) -> subprocess.Popen[bytes]:
+    program = nodezip.build(tmp_path / "program")
+
+    def start(*words: str, verb: str = "run", **changes: Any) -> subprocess.Popen[bytes]:
         blob = config(tmp_path / "n", bundle=str(bundle), **changes).to_json()
-        argv = [sys.executable, "-m", "usernetes_deploy.node", "run", *words]
+        argv = [sys.executable, "-I", str(program), verb, *words]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         assert process.stdin
         process.stdin.write(blob)
@@ -157,7 +162,7 @@ def test_who_stops_a_node_of_a_job_removes_it_alone(
 ) -> None:
     keeper = of_a_job(keep, tmp_path)
     threading.Thread(target=keeper.wait, daemon=True).start()
-    guards = list(verbs._processes([str(tmp_path / "n" / LOCK)]))
+    guards = list(own_processes(lambda argv: verbs._is_guard(argv, tmp_path / "n")))
     assert len(guards) == 1
     verbs.stop(tmp_path / "n", "rootlesskit")
     assert not (tmp_path / "n").exists()
@@ -207,6 +212,39 @@ def test_the_configuration_is_on_stdin_and_nowhere_else(
     assert b"the-ca-key" not in on_disk
 
 
+@pytest.mark.parametrize("verb", ["run", "start"])
+def test_pods_keep_all_cpus_whatever_the_systems_are(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, verb: str
+) -> None:
+    """`run` is what the local and Flux launchers call, `start` what SSH does."""
+    there = os.sched_getaffinity(0)
+    keep(verb=verb, system_cpus=str(min(there)))
+    told = until(lambda: written(tmp_path / "stdin"))
+    whole = len(there) == os.cpu_count()
+    assert told["pod_cpus"] == ("" if whole else ",".join(map(str, sorted(there))))
+    assert "USERNETES_POD_CPUS" not in (tmp_path / "env").read_text()
+    verbs.stop(tmp_path / "n", "rootlesskit")
+
+
+def test_a_second_start_is_told_that_a_node_is_already_running(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keep()
+    until(lambda: lines(tmp_path / "pids"))
+    second = keep(verb="start")
+    assert second.wait(20) == 1
+    assert second.stderr
+    assert b"a node is already running in" in second.stderr.read()
+
+
+def test_a_keeper_holds_no_folder_of_its_caller_busy(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keeper = keep()
+    until(lambda: lines(tmp_path / "pids"))
+    assert Path(f"/proc/{keeper.pid}/cwd").readlink() == Path("/")
+
+
 def test_two_keepers_do_not_share_a_folder(keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     keep()
     until(lambda: lines(tmp_path / "pids"))
@@ -241,17 +279,17 @@ def test_cgroups_are_taken_over_only_when_delegated(tmp_path: Path) -> None:
 
 def test_a_folder_too_deep_for_unix_sockets_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UsernetesError, match=r"(?s)too long for the unix sockets.*storage\.nodeDirectory"):
-        prepare(config(tmp_path / ("x" * 100)))
+        make(config(tmp_path / ("x" * 100)))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsernetesError, match=r"node0: make .*/file/n"):
-        prepare(config(tmp_path / "file" / "n"))
+        make(config(tmp_path / "file" / "n"))
 
 
 def test_nobody_else_may_look_into_the_folder(tmp_path: Path) -> None:
-    prepare(config(tmp_path / "base" / "n"))
+    make(config(tmp_path / "base" / "n"))
     assert (tmp_path / "base" / "n").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "base" / "n" / "logs").stat().st_mode & 0o777 == 0o700
 
@@ -261,7 +299,7 @@ def test_a_folder_prepared_by_somebody_else_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     os.chown(tmp_path / "base", 12345, 12345)
     with pytest.raises(UsernetesError, match="belongs to uid 12345"):
-        prepare(config(tmp_path / "base" / "n"))
+        make(config(tmp_path / "base" / "n"))
 
 
 def test_a_node_is_held_to_the_systems_cpus_from_its_first_process_on(

@@ -10,14 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.unit.node.made_up import config
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node import control, verbs
-from usernetes_deploy.node.keeper import start_time
+from usernetes_deploy.node import control, folder, verbs
+from usernetes_deploy.node.procfs import start_time
 
 
 @pytest.fixture
@@ -38,9 +39,10 @@ def sleeper() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def start(made: list[subprocess.Popen[bytes]], *words: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", *words],
-                               stdout=subprocess.PIPE)  # fmt: skip
+def start(made: list[subprocess.Popen[bytes]], *words: str, name: str = "python3") -> subprocess.Popen[bytes]:
+    """A process whose command line is `name`, Python's own words, and `words`."""
+    argv = [name, "-c", "import time; print(flush=True); time.sleep(60)", *words]
+    process = subprocess.Popen(argv, executable=sys.executable, stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
     process.stdout.close()
@@ -97,20 +99,69 @@ def test_stopping_ends_the_keeper_and_removes_everything(
 def test_a_keeper_that_has_written_nothing_yet_is_found_by_its_command_line(
     directory: Path, sleeper: list[subprocess.Popen[bytes]]
 ) -> None:
-    keeper = start(sleeper, f"--directory={directory}")
-    other = start(sleeper, f"--directory={directory}1")
+    keeper = start(sleeper, "/p/node-1.pyz", "run", f"--directory={directory}")
+    other = start(sleeper, "/p/node-1.pyz", "run", f"--directory={directory}1")
     verbs.stop(directory, "rootlesskit")
     assert keeper.wait(10) == -signal.SIGKILL
     assert other.poll() is None
 
 
-@pytest.mark.parametrize("words", [["--state-dir={}/rk"], ["--userns-path=x", "/proc/1/root{}/rk/netns"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["/b/bin/rootlesskit", "--state-dir={}/rk"],
+        ["/proc/self/exe", "--state-dir={}/rk"],
+        ["slirp4netns", "--userns-path=x", "/proc/1/root{}/rk/netns"],
+        ["pasta", "--netns=/proc/1/root{}/rk/netns"],
+    ],
+)
 def test_what_a_dead_keeper_left_running_is_ended(
     directory: Path, sleeper: list[subprocess.Popen[bytes]], words: list[str]
 ) -> None:
-    left = start(sleeper, *(word.format(directory) for word in words))
+    left = start(sleeper, *(word.format(directory) for word in words[1:]), name=words[0])
     verbs.stop(directory, "rootlesskit")
     assert left.wait(10) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sh", "sleep 60; : reads {}/rk/log"],
+        ["vi", "{}/rk/log"],
+        ["grep", "--state-dir={}/rk"],
+        ["grep", "--directory={}"],
+        ["less", "{}/keeper.lock"],
+    ],
+)
+def test_a_process_that_only_names_the_folder_is_let_live(
+    directory: Path, sleeper: list[subprocess.Popen[bytes]], words: list[str]
+) -> None:
+    bystander = start(sleeper, *(word.format(directory) for word in words[1:]), name=words[0])
+    verbs.stop(directory, "rootlesskit")
+    assert bystander.poll() is None
+
+
+def test_a_start_that_comes_after_its_stop_makes_no_node(tmp_path: Path) -> None:
+    root = tmp_path / "base" / "abc-0"
+    verbs.stop(root, "rootlesskit", late=True)
+    blob = config(root).to_json()
+    argv = [sys.executable, "-m", "usernetes_deploy.node", "start", f"--directory={root}"]
+    done = subprocess.run(argv, input=blob, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"the node was stopped before its start came" in done.stderr
+    assert not root.exists()
+    other = config(root.with_name("abc-1"), bundle=str(tmp_path))
+    folder.make(other)
+    assert not folder.was_stopped(other.root)
+
+
+def test_words_of_old_stops_do_not_pile_up(tmp_path: Path) -> None:
+    for number in range(3):
+        verbs.stop(tmp_path / "base" / f"abc-{number}", "rootlesskit", late=True)
+    for word in (tmp_path / "base").iterdir():
+        os.utime(word, (0, 0))
+    verbs.stop(tmp_path / "base" / "abc-9", "rootlesskit", late=True)
+    assert [word.name for word in (tmp_path / "base").iterdir()] == [".stopped-abc-9"]
 
 
 def test_a_stuck_keeper_is_killed_after_a_second(directory: Path, sleeper: list[subprocess.Popen[bytes]]) -> None:
@@ -149,14 +200,14 @@ def test_folders_without_permissions_are_removed(directory: Path) -> None:
     work = directory / "containerd" / "io.containerd.snapshotter.v1.overlayfs" / "snapshots" / "7" / "work" / "work"
     work.mkdir(parents=True)
     work.chmod(0)
-    verbs.remove(directory, "rootlesskit")
+    folder.remove(directory, "rootlesskit")
     assert not directory.exists()
 
 
 def test_what_cannot_be_removed_is_an_error_that_names_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises((UsernetesError, OSError)):
-        verbs.remove(directory, "/bin/false")
+        folder.remove(directory, "/bin/false")
     assert directory.exists()
 
 
@@ -211,11 +262,11 @@ def test_a_node_that_was_told_nothing_says_so(verb: str) -> None:
 def test_nodes_are_found_with_the_cluster_they_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     for place, name in (("tmp", "abc-0"), ("other", "abc-1")):
-        folder = tmp_path / place / f"usernetes-{os.getuid()}" / name
-        folder.mkdir(parents=True)
-        (folder / "whose.json").write_text(json.dumps({"cluster": "demo", "bundle": "/b"}))
+        made = tmp_path / place / f"usernetes-{os.getuid()}" / name
+        made.mkdir(parents=True)
+        (made / "whose.json").write_text(json.dumps({"cluster": "demo", "bundle": "/b"}))
     (tmp_path / "tmp" / f"usernetes-{os.getuid()}" / "abc-7").mkdir()
-    ours = [node for node in verbs.find(tmp_path / "other") if node["directory"].startswith(str(tmp_path))]
+    ours = [node for node in folder.find(tmp_path / "other") if node["directory"].startswith(str(tmp_path))]
     assert [node["directory"].rpartition("/")[2] for node in ours] == ["abc-0", "abc-1"]
     assert {node["cluster"] for node in ours} == {"demo"}
 
@@ -227,11 +278,10 @@ class Standing:
         self.config = argparse.Namespace(name="n0", root=root, logs=root)
         self.fails = fails
 
-    def prepare(self) -> None:
+    def run(self, standing: Callable[[], None]) -> int:
         if self.fails:
             raise UsernetesError(self.fails)
-
-    def run(self) -> int:
+        standing()
         time.sleep(1)
         return 0
 
