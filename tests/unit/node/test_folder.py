@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def test_two_users_of_one_project_directory_each_have_their_volumes(tmp_path: Pa
 
 
 @ROOT
-def test_the_control_socket_answers_its_own_user_only(tmp_path: Path) -> None:
+def test_the_control_socket_answers_its_own_user_only() -> None:
     serve = (
         "import pathlib, os, sys, time\n"
         "from usernetes_deploy.node import control\n"
@@ -200,10 +201,14 @@ def test_the_control_socket_answers_its_own_user_only(tmp_path: Path) -> None:
         f"os.setuid({ATTACKER})\n"
         "print(control.ask(pathlib.Path(sys.argv[1]), {'verb': 'status'}))"
     )
-    for folder_above in (tmp_path, *tmp_path.parents[:3]):
-        folder_above.chmod(0o755)
-    path = str(tmp_path / "control.sock")
-    with subprocess.Popen([sys.executable, "-c", serve, path], stdout=subprocess.PIPE) as server:
+    with (
+        tempfile.TemporaryDirectory() as open_to_all,  # pytest's own folders let no other user through
+        subprocess.Popen(
+            [sys.executable, "-c", serve, f"{open_to_all}/control.sock"], stdout=subprocess.PIPE
+        ) as server,
+    ):
+        Path(open_to_all).chmod(0o755)
+        path = f"{open_to_all}/control.sock"
         assert server.stdout
         server.stdout.readline()
         done = subprocess.run([sys.executable, "-c", ask, path], capture_output=True, text=True, check=False)
