@@ -34,9 +34,10 @@ def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
         # A caller that hangs up early gets no answer: it is told when the stream is closed at the latest.
         with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
             try:
+                line = stream.readline()  # whoever it is: a refusal before would cut the caller off
                 if _uid_of(connection) != os.getuid():
                     raise UsernetesError("another user's process may not ask this node")
-                request = json.loads(stream.readline())
+                request = json.loads(line)
                 reply: dict[str, Any] = {"ok": handlers[request["verb"]](request)}
             except Exception as error:  # whatever it is, the caller has to know
                 reply = {"error": str(error) or type(error).__name__}
