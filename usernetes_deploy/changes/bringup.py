@@ -75,7 +75,7 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         if not (state.directory / "cluster.json").exists():
             state.remove()
             return 0
-        document = state.read()
+        document = state.whole()
         launcher = launcher_from_state(document["launcher"], program)
         try:
             members = members_of(document)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster.nodes import STOP_DEADLINE
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import NodeFailures, UsageError
 from usernetes_deploy.launch.base import Host, Launcher, on_all
+from usernetes_deploy.launch.local import LocalLauncher
 
 CONNECT_SECONDS = 60.0
 
@@ -58,3 +61,11 @@ def down(launcher: Launcher, cluster: str | None, report: Report, folder: str | 
     count = sum(len(nodes) for nodes in meant.values())
     report.line(f"{count} {'node' if count == 1 else 'nodes'} stopped, nothing left")
     return count
+
+
+def end_unreadable(state: ClusterState, program: Path, report: Report) -> None:
+    """End the nodes of a cluster's name on this host, as they are found in their folders, and remove its record."""
+    with state.locked():
+        down(LocalLauncher(1, program), state.name, report)
+        state.remove()
+    report.line(f"the record is removed; nodes on other hosts: usernetes down --hosts LIST --cluster {state.name}")

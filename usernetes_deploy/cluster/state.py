@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -21,12 +20,16 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from usernetes_deploy.api import Api
+from usernetes_deploy.cluster.lock import held
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
 SCHEMA = 1
+# What a cluster.json has at least, and each of its nodes; a record that lacks one is as good as none.
+FIELDS = {"name": str, "phase": str, "created": str, "server": str, "launcher": dict, "bundle": dict, "nodes": list}
+NODE_FIELDS = {"name": str, "index": int, "directory": str, "host": dict}
 WRITABLE = "set XDG_STATE_HOME to a folder you can write"
 
 
@@ -88,17 +91,43 @@ class ClusterState:
     def read(self) -> dict[str, Any]:
         """cluster.json; raises `UsageError` when there is none, `UsernetesError` when it cannot be read."""
         path = self.directory / "cluster.json"
+        remedy = f"usernetes down --cluster {self.name} --force"
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise UsageError(f"there is no cluster named {self.name}", remedy="usernetes list") from error
         except (OSError, ValueError) as error:
-            raise UsernetesError(str(error), tried=f"read {path}") from error
+            raise UsernetesError(str(error), tried=f"read {path}", remedy=remedy) from error
         if not isinstance(document, dict):
-            raise UsernetesError("not a mapping", tried=f"read {path}")
+            raise UsernetesError("not a mapping", tried=f"read {path}", remedy=remedy)
         if document.get("schema") != SCHEMA:
             raise UsernetesError(f"written by another version (schema {document.get('schema')})", tried=f"read {path}")
         return dict(document)
+
+    def whole(self) -> dict[str, Any]:
+        """As `read`, for who shows or ends clusters: raises `UsernetesError` also for a record that lacks a field."""
+        document = self.read()
+        lacking = [*_lacking(document, FIELDS, ""), *_lacking(document.get("launcher"), {"launcher": str}, "launcher.")]
+        lacking += [*_lacking(document.get("bundle"), {"name": str, "root": str}, "bundle.")]
+        for number, node in enumerate(document.get("nodes") or ()):
+            lacking += _lacking(node, NODE_FIELDS, f"nodes[{number}].")
+        if lacking:
+            raise UsernetesError(
+                f"it has no proper {', '.join(lacking)}",
+                tried=f"read {self.directory / 'cluster.json'}",
+                remedy=f"usernetes down --cluster {self.name} --force",
+            )
+        return document
+
+    def is_readable(self) -> bool:
+        """Whether the record says what `down` needs, or there is none."""
+        try:
+            self.whole()
+        except UsageError:
+            return True
+        except UsernetesError:
+            return False
+        return True
 
     def launcher(self) -> dict[str, Any]:
         """How the nodes were started, for who looks through all clusters; {} when that cannot be read."""
@@ -149,38 +178,15 @@ class ClusterState:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the cluster for one change at a time; raises `UsageError` that names the holder's pid."""
-        path = self.root / f".{self.name}.lock"
-        while True:
-            with self._lock_file(path) as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
-                    lock.seek(0)
-                    raise UsageError(
-                        f"cluster {self.name} is being changed by pid {lock.read().strip() or '?'}",
-                        remedy="wait for it, or end that process",
-                    ) from error
-                # The one before us may have removed the file between our open and our lock.
-                if not path.exists() or path.stat().st_ino != os.fstat(lock.fileno()).st_ino:
-                    continue
-                lock.truncate(0)
-                lock.write(str(os.getpid()))
-                lock.flush()
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-
-    def _lock_file(self, path: Path) -> IO[str]:
+        """Hold the cluster for one change at a time; raises `UsageError` that names the process which holds it."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return path.open("a+")
         except OSError as error:
             raise UsernetesError(
                 error.strerror or str(error), tried=f"write to {self.root}", remedy=WRITABLE
             ) from error
+        with held(self.root / f".{self.name}.lock", f"cluster {self.name}"):
+            yield
 
     def _put(self, name: str, text: str) -> Path:
         path = self.directory / name
@@ -190,10 +196,29 @@ class ClusterState:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # the name must not reach the disk before the content
             draft.replace(path)
+            sync_folder(self.directory)
         except OSError as error:
             raise UsernetesError(error.strerror or str(error), tried=f"write {path}") from error
         return path
+
+
+def _lacking(document: Any, fields: Mapping[str, type], prefix: str) -> list[str]:
+    if not isinstance(document, dict):
+        return []  # it is named by whoever looks for the field that it is
+    return [f"{prefix}{name}" for name, kind in fields.items() if not isinstance(document.get(name), kind)]
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of a folder written to the disk, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -223,9 +248,9 @@ def clusters(root: Path) -> list[ClusterState]:
 
 
 def choose(root: Path, name: str | None, environment: Mapping[str, str]) -> ClusterState:
-    """The cluster meant: `name`, the only one there is, or $USERNETES_CLUSTER; else a `UsageError` that lists them."""
+    """The cluster meant: `name`, $USERNETES_CLUSTER, or the only one there is; else a `UsageError` that lists them."""
     there = clusters(root)
-    name = name or (there[0].name if len(there) == 1 else environment.get("USERNETES_CLUSTER"))
+    name = name or environment.get("USERNETES_CLUSTER") or (there[0].name if len(there) == 1 else None)
     names = ", ".join(state.name for state in there)
     if not name:
         if not there:

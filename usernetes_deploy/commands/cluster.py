@@ -138,6 +138,7 @@ def up(
         "node-directory": "the spec's storage.nodeDirectory, with --hosts",
         "accept-new": SPEC_HELP["accept_new"],
         "keep-logs": "a folder to fetch the nodes' logs into first",
+        "force": "remove a record that cannot be read, and end the nodes of that name on this host",
         "quiet": "no progress",
     },
 )
@@ -148,6 +149,7 @@ def down(
     node_directory: str | None = None,
     accept_new: bool = False,
     keep_logs: str | None = None,
+    force: bool = False,
     quiet: bool = False,
 ) -> None:
     """Take a cluster down; fine when it is half made, or down already.
@@ -157,6 +159,7 @@ def down(
       usernetes down
       usernetes down --cluster demo --keep-logs ./logs
       usernetes down --hosts node[01-16] --cluster demo
+      usernetes down --cluster demo --force
     """
     told = report(quiet=quiet)
     if hosts is not None:
@@ -177,6 +180,9 @@ def down(
         state = chosen(cluster, half_made=True)
     except flux_jobs.JobEnded as error:
         told.line(error.reason)
+        return
+    if force and not state.is_readable():
+        orphans.end_unreadable(state, node_program(), told)
         return
     if flux.end_job(state, told):
         return
@@ -268,7 +274,7 @@ def list_clusters(_: Context, json: bool = False) -> None:
     unread: list[str] = []
     for state in flux.with_jobs(roots()):
         try:
-            found.append(state.read())
+            found.append(state.whole())
         except UsageError:  # it was taken down at this moment
             continue
         except UsernetesError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +15,16 @@ import pytest
 
 from usernetes_deploy.cluster.state import ClusterState, choose, clusters, memory_file, state_root
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
+
+WHOLE = {
+    "name": "demo",
+    "phase": "running",
+    "created": "2026-01-02T03:04:05+00:00",
+    "server": "https://192.0.2.2:20002",
+    "launcher": {"launcher": "local", "count": 1},
+    "bundle": {"name": "0123", "root": "/opt/bundle"},
+    "nodes": [],
+}
 
 
 @pytest.fixture
@@ -47,8 +58,8 @@ def test_a_directory_that_others_could_read_is_closed(tmp_path: Path) -> None:
 
 
 def test_what_was_written_is_read_again_and_drafts_are_gone(state: ClusterState) -> None:
-    state.write({"name": "demo", "nodes": []})
-    assert state.read() == {"schema": 1, "name": "demo", "nodes": []}
+    state.write(WHOLE)
+    assert state.read() == {"schema": 1, **WHOLE}
     assert [path.name for path in state.directory.iterdir()] == ["cluster.json"]
 
 
@@ -92,7 +103,10 @@ def test_a_cluster_is_changed_by_one_process_at_a_time(state: ClusterState) -> N
     other = context.Process(target=hold, args=(state.root, ready, go))
     other.start()
     assert ready.wait(20)
-    with pytest.raises(UsageError, match=f"being changed by pid {other.pid}"), state.locked():
+    with (
+        pytest.raises(UsageError, match=f"being changed by process {other.pid} on {socket.gethostname()}"),
+        state.locked(),
+    ):
         pytest.fail("locked twice")
     go.set()
     other.join()
@@ -154,3 +168,20 @@ def test_an_api_is_made_of_the_kubeconfig_alone(state: ClusterState) -> None:
     (state.directory / "kubeconfig").unlink()
     with pytest.raises(UsernetesError, match=r"read .*kubeconfig: No such file"):
         state.api()
+
+
+@pytest.mark.parametrize("lost", ["name", "launcher", "nodes", "bundle"])
+def test_a_record_that_lacks_a_field_is_named_with_the_way_out(state: ClusterState, lost: str) -> None:
+    state.write({name: value for name, value in WHOLE.items() if name != lost})
+    with pytest.raises(UsernetesError, match=f"no proper {lost}") as caught:
+        state.whole()
+    assert "down --cluster demo --force" in str(caught.value)
+
+
+def test_what_was_said_wins_over_what_is_guessed(tmp_path: Path) -> None:
+    made = ClusterState(tmp_path, "b")
+    made.create()
+    made.write({})
+    assert choose(tmp_path, None, {}).name == "b"
+    with pytest.raises(UsageError, match="there is no cluster named a; there are b"):
+        choose(tmp_path, None, {"USERNETES_CLUSTER": "a"})
