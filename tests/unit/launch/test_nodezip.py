@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,13 @@ OLD = [
     shutil.which("python3.9"),
     shutil.which("python3.10"),
 ]
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for a node's sockets."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def works(python: str | None) -> bool:
@@ -93,13 +102,13 @@ def test_what_a_node_lacks_is_said_by_every_python(tmp_path: Path, python: str) 
 
 
 @pytest.mark.parametrize("python", [sys.executable, *filter(works, OLD)])
-def test_any_python_is_fit(tmp_path: Path, python: str) -> None:
+def test_every_python_starts_finds_tells_of_and_stops_a_node(tmp_path: Path, short: Path, python: str) -> None:
     program = nodezip.build(tmp_path / "program")
     fake = tmp_path / "bin" / "rootlesskit"
     fake.parent.mkdir()
     fake.write_text("#!/bin/sh\nexec sleep 60\n")
     fake.chmod(0o755)
-    root = tmp_path / f"usernetes-{os.getuid()}" / "a-0"
+    root = short / f"usernetes-{os.getuid()}" / "a-0"
 
     def node(*words: str, stdin: bytes = b"") -> str:
         argv = [python, "-I", "-W", "error", str(program), *words]
@@ -111,7 +120,7 @@ def test_any_python_is_fit(tmp_path: Path, python: str) -> None:
     node("start", f"--directory={root}", stdin=blob)
     try:
         assert json.loads(node("status", "--brief", str(root)))["keeper"]["alive"]
-        assert str(root) in node("find", f"--folder={tmp_path}")
+        assert str(root) in node("find", f"--folder={short}")
     finally:
         node("stop", str(root))
     assert not root.exists()
