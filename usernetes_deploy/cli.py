@@ -52,7 +52,7 @@ class Usernetes(Verbs):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program and exit."""
-    os.umask(os.umask(0o002) | 0o002)  # a batch system's may be 0, and folders in between would be everybody's
+    os.umask(os.umask(0o022) | 0o022)  # a batch system's may be 0; what nodes run must be nobody else's to write
     sys.exit(run(list(argv if argv is not None else sys.argv)))
 
 

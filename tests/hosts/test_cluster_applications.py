@@ -209,7 +209,9 @@ def test_pods_on_different_nodes_share_a_volume_of_class_shared(cluster: Cluster
     )
     assert finished(cluster, "sharer-node0").split() == ["node0", "node1"]
     assert finished(cluster, "sharer-node1").split() == ["node0", "node1"]
-    folder = cluster.account.home / "shared" / "usernetes-volumes"  # in the directory that the spec names
+    folder = (
+        cluster.account.home / "shared" / f"usernetes-volumes-{cluster.account.uid}"
+    )  # in the directory that the spec names
     assert list(folder.rglob("node1"))
     assert folder.stat().st_mode & 0o777 == 0o700  # the volumes themselves are open to every uid of a pod
 

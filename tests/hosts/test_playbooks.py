@@ -274,11 +274,13 @@ def test_the_epilog_ends_nodes_of_its_job_only(virtual_hosts: VirtualHosts) -> N
     virtual_hosts.on(name, "printf '#!/bin/sh\\necho $4\\n' > /tmp/bin/flux; chmod 755 /tmp/bin/flux")
     started = {}
     for label, variable, program in (
-        ("of this job", "FLUX_ENCLOSING_ID=42", "node.pyz"),
-        ("of another job", "FLUX_JOB_ID=43", "node.pyz"),
-        ("another program of this job", "FLUX_JOB_ID=42", "workflow"),
+        ("of this job", "FLUX_ENCLOSING_ID=42", "/var/tmp/usernetes-1000/program/1a2b3c4d5e6f7a8b/node.pyz"),
+        ("of this job, by the local launcher", "FLUX_JOB_ID=42", "/home/u/.cache/usernetes/node/node-1a2b3c4d.pyz"),
+        ("of another job", "FLUX_JOB_ID=43", "/var/tmp/usernetes-1000/program/1a2b3c4d5e6f7a8b/node.pyz"),
+        ("another program of this job", "FLUX_JOB_ID=42", "/var/tmp/workflow"),
     ):
-        script = f"exec env {variable} python3 -c 'import time; time.sleep(600)' /var/tmp/{program} run"
+        words = f"{program} run --directory=/var/tmp/usernetes-1000/a1b2c3d4-0 --die-with-parent"
+        script = f"exec env {variable} python3 -c 'import time; time.sleep(600)' {words}"
         started[label] = subprocess.Popen(virtual_hosts.argv_on(name, "sh", "-c", script, user=virtual_hosts.user))
     virtual_hosts.on(name, "sleep 0.5")
     said = virtual_hosts.on(
@@ -286,7 +288,8 @@ def test_the_epilog_ends_nodes_of_its_job_only(virtual_hosts: VirtualHosts) -> N
     )
     try:
         assert started["of this job"].wait(timeout=5) == -9
-        assert said.count("killed") == 1
+        assert started["of this job, by the local launcher"].wait(timeout=5) == -9
+        assert said.count("killed") == 2
         assert started["of another job"].poll() is None
         assert started["another program of this job"].poll() is None
     finally:

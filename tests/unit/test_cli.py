@@ -260,7 +260,7 @@ def test_the_spec_that_is_printed_is_taken_back(home: Path, capsys: pytest.Captu
     assert (loaded.name, loaded.nodes, loaded.network.mtu, loaded.metrics) == ("demo", 3, 1400, True)
 
 
-def test_nothing_is_made_that_everybody_may_write() -> None:
+def test_nothing_is_made_that_anybody_else_may_write() -> None:
     code = "import os, usernetes_deploy.cli as cli; os.umask(0); cli.run = lambda _: os.umask(0); cli.main([])"
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd())
-    assert done.returncode == 0o002
+    assert done.returncode == 0o022

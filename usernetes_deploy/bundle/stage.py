@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from usernetes_deploy.errors import BundleError
+from usernetes_deploy.paths import who_else_writes
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -143,6 +144,7 @@ def stage(source: Path, parent: Path) -> Path:
     manifest = read_manifest(source)
     target = parent / manifest.name
     if is_fresh(target, manifest):
+        check_place(target)
         return target
     with locked(parent):
         if is_fresh(target, manifest):
@@ -179,7 +181,7 @@ def problems(root: Path, manifest: Manifest) -> list[str]:
     """Every difference between `root` and `manifest`, a line each; the empty list is a sound bundle."""
     with ThreadPoolExecutor(max_workers=_workers()) as pool:
         found = pool.map(lambda item: _problem(root / item[0], item[1]), manifest.files.items())
-        wrong = [f"{path}: {what}" for path, what in zip(manifest.files, found) if what]  # noqa: B905 (Python 3.9)
+        wrong = [f"{path}: {what}" for path, what in zip(manifest.files, found) if what]
     present = {path.relative_to(root).as_posix() for path in root.glob("*/*")}
     return wrong + [f"{path}: not in the manifest" for path in sorted(present - set(manifest.files))]
 
@@ -258,8 +260,8 @@ def locked(parent: Path, patience: float = LOCK_PATIENCE) -> Iterator[None]:
     Waits up to `patience` seconds. Raises `BundleError` when another user could exchange what is put there.
     """
     try:
-        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _check_owner(parent)
+        make_folder(parent)
+        check_place(parent)
         lock = (parent / ".lock").open("a+")
     except OSError as error:
         raise BundleError(f"cannot stage to {parent}: {error.strerror}", remedy="choose another folder") from error
@@ -387,17 +389,30 @@ def in_use(parent: Path) -> set[str]:
     return names
 
 
-def _check_owner(parent: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it: everybody may read, none but the user write, whatever the umask."""
+    before = os.umask(0o022)
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    finally:
+        os.umask(before)
+
+
+def check_place(folder: Path) -> None:
+    """Raise `BundleError` when somebody else could exchange what lies in `folder`: in it, or anywhere above."""
     overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())  # how root looks from inside a user namespace
-    for folder in (parent.absolute(), *parent.absolute().parents):
-        status = folder.stat()
-        foreign = status.st_uid not in (os.geteuid(), 0, overflow)
-        open_to_all = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
-        if foreign or open_to_all:
-            why = f"it belongs to uid {status.st_uid}" if foreign else "everybody can write there"
-            raise BundleError(
-                f"{folder} is no safe place for binaries: {why}", remedy="choose a folder that only you can write to"
-            )
+    for path in (folder.absolute(), *folder.absolute().parents):
+        status = path.stat()
+        why = ""
+        if status.st_uid not in (os.geteuid(), 0, overflow):
+            why = f"it belongs to uid {status.st_uid}"
+        elif not status.st_mode & stat.S_ISVTX and (writer := who_else_writes(status)):
+            why = f"{writer} can write there"
+        if why:
+            remedy = "choose a folder that only you can write to"
+            if status.st_uid == os.geteuid():
+                remedy = f"chmod go-w {path}, or {remedy}"
+            raise BundleError(f"{path} is no safe place for binaries: {why}", remedy=remedy)
 
 
 def _reflink(source: Path, target: Path) -> bool:

@@ -141,7 +141,7 @@ def put(target: Path, manifest: Manifest, fill: Callable[[Path], object]) -> Non
     if target.is_dir() and not stage.problems(target, manifest):
         stage.stamp(target, manifest)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    stage.make_folder(target.parent)
     with stage.placing(target) as fresh:
         fill(fresh)
         stage.stamp(fresh, manifest)
@@ -189,7 +189,7 @@ def locked(cache: Path) -> Iterator[None]:
     """
     elsewhere = "choose another folder with --cache DIR"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        stage.make_folder(cache)
         with (cache / "lock").open("a+") as lock:
             try:
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -76,7 +76,7 @@ async def _connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         inner_reader, inner_writer = await asyncio.wait_for(asyncio.open_connection(host, port), CONNECT_TIMEOUT)
     except ConnectionRefusedError:
         raise RefusedError(REFUSED) from None
-    except (OSError, asyncio.TimeoutError):  # noqa: UP041  (another class before Python 3.11)
+    except (OSError, asyncio.TimeoutError):
         raise RefusedError(UNREACHABLE) from None
     writer.write(_reply(GRANTED))
     await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))

@@ -35,7 +35,7 @@ class NetworkPart:
         """
         lacks = self._backend.check(self._config, self._context)
         if lacks:
-            reason, remedy = ("; ".join(dict.fromkeys(texts)) for texts in zip(*lacks, strict=True))
+            reason, remedy = ("; ".join(dict.fromkeys(texts)) for texts in zip(*lacks))
             raise UsernetesError(reason, remedy=remedy)
         with self._lock:
             part = None

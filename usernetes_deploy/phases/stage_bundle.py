@@ -15,6 +15,7 @@ from usernetes_deploy.phases.probe_nodes import tolerated
 
 TRANSFER_TIMEOUT = 900.0
 TRANSFERS = 16  # at once: more would not come sooner, and each would come later
+MAKE_FOLDER = 'umask 077; mkdir -p -- "$1"'  # -m would be for the last of them only
 _PACKING = threading.Lock()  # hosts are served side by side, from one archive
 
 
@@ -30,6 +31,7 @@ class StageBundle:
     def apply(self, up: BringUp) -> str:
         """Raise `NodeFailures` for hosts that cannot hold it."""
         if up.launcher.name == "local":
+            stage.check_place(up.bundle.root)
             stage.verify(up.bundle.root)
             return f"{up.bundle.manifest.name} (in place)"
         members = [host for host in up.hosts if host.name in up.places]
@@ -79,7 +81,7 @@ def put(up: BringUp, host: Host) -> None:
     parent = up.places[host.name].base / "bundle"
     archive = packed(up.bundle, up.state.root / ".archives")
     target = f"{parent}/{archive.name}"
-    up.launcher.run(host, ["mkdir", "-p", "-m", "700", str(parent)]).check(host.name)
+    up.launcher.run(host, ["sh", "-c", MAKE_FOLDER, "sh", str(parent)]).check(host.name)
     up.launcher.send(host, archive, target, timeout=TRANSFER_TIMEOUT)
     try:
         done = up.launcher.run(host, [*program, "stage", target, str(parent)], timeout=TRANSFER_TIMEOUT)

@@ -197,6 +197,26 @@ def test_a_folder_that_others_can_write_to_is_refused(mode: int, source: Path, t
         stage.stage(source, tmp_path / "open" / "bundle")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder to a group needs root")
+def test_a_folder_that_a_group_can_write_to_is_refused(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    os.chown(tmp_path / "open", 0, 1)
+    (tmp_path / "open").chmod(0o775)
+    with pytest.raises(BundleError, match=r"its group \(daemon\) can write there"):
+        stage.stage(source, tmp_path / "open" / "bundle")
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o007])
+def test_folders_on_the_way_are_the_users_to_write_with_any_umask(umask: int, source: Path, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        root = stage.stage(source, tmp_path / "usernetes-1" / "bundle")
+    finally:
+        os.umask(before)
+    for folder in (root, root.parent, root.parents[1]):
+        assert not folder.stat().st_mode & 0o022
+
+
 def test_a_folder_of_another_user_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bundle").mkdir()
     theirs = os.geteuid() + 1
