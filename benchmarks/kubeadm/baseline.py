@@ -122,7 +122,7 @@ class Kubeadm:
                     self._kubeadm(node, *join, f"--node-name={node.name}", f"--cri-socket={documents.CRI}")
             with self._step("all Ready"):
                 names = {node.name for node in self.up.nodes}
-                self._wait(lambda: ready_nodes(api.get, names) == names, "all nodes Ready")
+                self._wait(lambda: ready_nodes(api.get("/api/v1/nodes")["items"], names) == names, "all nodes Ready")
             with self._step("DNS and a pod a node"):
                 path = f"/api/v1/namespaces/default/pods?labelSelector=app={documents.PROBE}"
                 self._wait(lambda: sum(map(pod_ready, api.get(path)["items"])) == len(names), "a pod on every node")

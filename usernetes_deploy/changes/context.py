@@ -27,7 +27,7 @@ class BringUp:
     spec: ClusterSpec
     launcher: Launcher
     state: ClusterState
-    found_bundle: Bundle | None  # `check` goes no further than the facts and has none
+    found_bundle: Bundle | None  # `check` goes no further than the facts, and does without one
     report: Report
     wait: bool = True
     recorded: Callable[[], object] = bool  # called when `down` has something to go by

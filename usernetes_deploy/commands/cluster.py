@@ -28,6 +28,7 @@ from usernetes_deploy.commands.common import (
     chosen,
     is_job,
     located,
+    located_if_any,
     node_program,
     report,
     roots,
@@ -206,7 +207,7 @@ def check(_: Context, flags: SpecFlags, json: bool = False) -> None:
         spec=wanted,
         launcher=launcher_of(wanted, flags),
         state=ClusterState(roots(), wanted.name),
-        found_bundle=None,
+        found_bundle=located_if_any(wanted.bundle),
         report=report(quiet=json),
     )
     failures: dict[str, BaseException] = {}

@@ -59,6 +59,16 @@ def located(wanted: str | None) -> Bundle:
     return found[0]
 
 
+def located_if_any(wanted: str | None) -> Bundle | None:
+    """As `located`; None where the spec names none and none was made yet."""
+    try:
+        return located(wanted)
+    except BundleError:
+        if wanted is not None:
+            raise
+        return None
+
+
 def node_program() -> Path:
     """The node program, made when it is not there."""
     return nodezip.build(cache_root() / "node")

@@ -221,7 +221,7 @@ def judge(host: HostFacts, need: Need, *, node: str = "") -> list[Problem]:
 
 
 def judge_together(hosts: Mapping[str, HostFacts]) -> dict[str, list[Problem]]:
-    """What only shows when the hosts are compared, by node: clocks, architecture, address, user."""
+    """What only shows when the hosts are compared, by node: clocks, machine type, user."""
     found: dict[str, list[Problem]] = {node: [] for node in hosts}
     for node, problem in clock.judge_together({node: host.clock for node, host in hosts.items()}).items():
         found[node].append(replace(problem, fact="clock"))

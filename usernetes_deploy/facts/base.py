@@ -21,7 +21,8 @@ class Need:
     `ports` are ``"tcp/6443"`` or ``"udp/51820"``, bound on `address` ("" is every address). `node_dir` "" lets the
     probe choose among node-local directories; `socket_tail` is how many bytes the longest socket path of a node adds
     to that directory. `interface` is a name, a CIDR, or "" for the default route's. `devices` are globs of device
-    files, or ``"cdi:KIND=NAME"``. Sizes are bytes.
+    files, or ``"cdi:KIND=NAME"``. `architecture` is the bundle's (``amd64``; "" where there is none yet). Sizes are
+    bytes.
     """
 
     subids: int = 65536
@@ -38,6 +39,7 @@ class Need:
     devices: tuple[str, ...] = ()
     limits_required: bool = False
     nameservers: tuple[str, ...] = ()
+    architecture: str = ""
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ def parse(text: str) -> Kernel:
     return Kernel(answer["host"], answer["release"], answer["machine"], ARCHITECTURES.get(answer["machine"], ""))
 
 
-def judge(answer: Kernel, _need: Need) -> list[Problem]:
-    """Refuse kernels before 4.18 (RHEL 8); say what is not promised before 5.13."""
+def judge(answer: Kernel, need: Need) -> list[Problem]:
+    """Refuse kernels before 4.18 (RHEL 8) and other machines than the bundle's; say what 5.13 is needed for."""
     found = []
     release = version_tuple(answer.release)
     if release < OLDEST:
@@ -54,4 +54,11 @@ def judge(answer: Kernel, _need: Need) -> list[Problem]:
         )
     if not answer.architecture:
         found.append(Problem(f"no bundle exists for {answer.machine}", "choose x86_64 or aarch64 nodes"))
+    elif need.architecture not in {"", answer.architecture}:
+        found.append(
+            Problem(
+                f"the host is {answer.machine} ({answer.architecture}), the bundle is for {need.architecture}",
+                f"usernetes bundle build where the machine is {answer.machine}, then usernetes up --bundle FOLDER",
+            )
+        )
     return found

@@ -1,34 +1,47 @@
-"""Prove the network: on every node a pod finds its peers by DNS and gets a page from its neighbour's pod."""
+"""Prove the network: on every node a pod finds its neighbour's pod by DNS and gets a page from it.
+
+The probe pods form a ring, whose order the driver knows: each has a name of its own in the DNS and asks for one other
+name. So a pod's cost does not depend on how many there are, and an answer always fits into one UDP packet.
+"""
 
 from __future__ import annotations
 
+import http.client
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from usernetes_deploy.api import Api, patiently
+from usernetes_deploy.api import Api, ApiError, is_momentary, patiently
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.errors import TimedOut
+from usernetes_deploy.errors import TimedOut, UsernetesError
 
 NAMESPACE = "kube-system"
 NAME = "usernetes-probe"
 PATIENCE = 20.0  # seconds for a server that has too much to do
 LABELS = {"usernetes.dev/probe": "network"}
-# Each pod serves a page; it is ready when the DNS names all pods and the next one in the ring has answered.
-# (The list is there three times, for sed looks for the end of a range only from its second line on.
-# timeout, not wget -T: that option ends some builds of busybox with SIGSEGV.)
-SCRIPT = f"""
-echo ok > /tmp/index.html; httpd -p 8080 -h /tmp
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+SELECTED = f"{PODS}?labelSelector=usernetes.dev/probe=network"
+QUESTIONS = 100  # a second, that all probe pods together may ask the DNS
+# Each pod serves a page; it is ready when the DNS knows its neighbour and the neighbour's page has come.
+# The kubelet asks for /cgi-bin/ready, which answers when the pod is ready: at once then, and without a process a try.
+# (timeout, not wget -T: that option ends some builds of busybox with SIGSEGV. A reader of a named pipe waits as long as
+# somebody has it open for writing.)
+SCRIPT = """
+cd /tmp; mkdir -p cgi-bin; echo ok > index.html; : > open; mkfifo gate
+printf '#!/bin/sh\\ncat /tmp/gate; printf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\nok"\\n' > cgi-bin/ready
+chmod 755 cgi-bin/ready
+httpd -p "$IP:$PORT" -h /tmp
+exec 9<>gate
 while :; do
-  all=$(nslookup {NAME}.{NAMESPACE}.svc.$DOMAIN. 2>/dev/null | sed -n 's/^Address: *\\([0-9.]*\\)$/\\1/p' | sort -u)
-  if [ "$(echo "$all" | wc -l)" -ge "$MEMBERS" ]; then
-    next=$( (echo "$all"; echo "$all"; echo "$all") | sed "1,/^$IP\\$/d" | head -n 1)
-    timeout 2 wget -q -O - "http://$next:8080/" >/dev/null 2>&1 && touch /tmp/ready && exec sleep 3600
+  next=$(timeout 2 nslookup -type=a "$NEIGHBOUR." 2>/dev/null | sed -n 's/^Address: *\\([0-9.]*\\)$/\\1/p')
+  if [ -n "$next" ] && timeout 2 wget -q -O - "http://$next:$PORT/" >/dev/null 2>&1; then
+    mv open gate; exec 9>&-
+    exec sleep 3600
   fi
-  usleep 100000
+  usleep "$PAUSE"
 done
 """
-# Waits, for a kubelet that was told no asks again only a second later.
-IS_READY = "until test -e /tmp/ready; do usleep 20000; done"
+PORT = 8080
 
 
 class CheckNetwork:
@@ -42,30 +55,105 @@ class CheckNetwork:
 
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` naming the pods that did not get through."""
-        members = len(up.existing) + len(up.nodes) - len(up.missing)
         api = up.api()
         try:
             wait_until_ready(api, up.deadline)
-            patiently(lambda: begin(api, up), PATIENCE)
-            self._wait(api, members, up.deadline)
+            probe = Probe(up)
+            probe.wait(api, up.deadline)
         finally:
-            patiently(lambda: end(api, up), PATIENCE)
+            patiently(lambda: end(api), PATIENCE)
             api.close()
+        members = len(probe.ring)
         return f"{members} pods answer by name" if members > 1 else "DNS answers"
 
     def undo(self, up: BringUp) -> None:
         """The probe pods are taken away in any case."""
 
-    def _wait(self, api: Api, members: int, seconds: float) -> None:
+
+class Probe:
+    """The probe pods of one change: which there are to be, and which were made.
+
+    `WaitReady` has them made as nodes come, so that a pod starts as soon as its node can run it; `CheckNetwork` waits
+    for them.
+    """
+
+    def __init__(self, up: BringUp):
+        self.ring = neighbours(members_of(up))
+        self._image, _ = up.bundle.image("busybox")
+        self._domain = up.spec.network.dns_domain
+        self._made: set[str] = set()
+        self._begun = False
+
+    def make(self, api: Api, nodes: Iterable[str]) -> None:
+        """Make the pods of those `nodes` that are in the ring and have none of ours yet.
+
+        Nodes have to be known to the API: a pod of an unknown node is taken for a leftover. What the API cannot do yet
+        is left for the next call.
+        """
+        wanted = [node for node in nodes if node in self.ring and node not in self._made]
+        try:
+            if wanted and not self._begun:
+                api.apply(headless_service())
+                self._begun = True
+            for node in wanted:
+                pod = probe_pod(node, self.ring[node], len(self.ring), self._domain, self._image)
+                create(api, pod)
+                self._made.add(node)
+        except UsernetesError as error:
+            if not is_momentary(error) and not is_early(error):
+                raise
+
+    def wait(self, api: Api, seconds: float) -> None:
+        """Until all pods are ready; raises `TimedOut`."""
         ends = time.monotonic() + seconds
-        path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=usernetes.dev/probe=network"
+        fresh = False
         while True:
-            pods = patiently(lambda: api.get(path)["items"], PATIENCE)
-            if sum(is_ready(pod) for pod in pods) >= members:
+            began = time.monotonic()
+            pods = patiently(lambda: api.get(SELECTED)["items"], PATIENCE)
+            if not fresh:  # pods of an earlier change, or whose neighbour was given up since
+                pods = [pod for pod in pods if not self._drop_stale(api, pod)]
+                fresh = True
+            self._made = {pod["spec"]["nodeName"] for pod in pods}
+            if sum(map(is_ready, pods)) >= len(self.ring):
                 return
+            lines = [describe(pod) for pod in pods if not is_ready(pod)]
+            lines += [f"  {node}: no pod was made" for node in self.ring if node not in self._made]
+            self.make(api, self.ring)
             if time.monotonic() > ends:
-                raise TimedOut(f"after {seconds:g} s the network is not proven:\n" + "\n".join(map(describe, pods)))
-            time.sleep(0.1)
+                raise TimedOut(f"after {seconds:g} s the network is not proven:\n" + "\n".join(lines))
+            time.sleep(pause_after(time.monotonic() - began))
+
+    def _drop_stale(self, api: Api, pod: Mapping[str, Any]) -> bool:
+        node = pod["spec"]["nodeName"]
+        asks = pod["metadata"].get("annotations", {}).get("usernetes.dev/neighbour")
+        if self.ring.get(node) == asks:
+            return False
+        api.delete({"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}, grace=0)
+        return True
+
+
+def members_of(up: BringUp) -> list[str]:
+    """Between whose pods packets have to pass: the nodes that came, and the first one."""
+    first = [node["name"] for node in up.existing if node["index"] == 0]
+    return first + [node.name for node in up.nodes if node.name not in up.missing]
+
+
+def neighbours(members: Sequence[str]) -> dict[str, str]:
+    """Each member's neighbour in the ring.
+
+    >>> neighbours(["a", "b", "c"])
+    {'a': 'b', 'b': 'c', 'c': 'a'}
+    """
+    return dict(zip(members, [*members[1:], *members[:1]], strict=True))
+
+
+def pause_after(took: float) -> float:
+    """Seconds until the next look, so that many nodes' long answers do not keep the API busy with us.
+
+    >>> pause_after(0.01), pause_after(0.2)
+    (0.1, 0.8)
+    """
+    return max(0.1, 4 * took)
 
 
 def wait_until_ready(api: Api, seconds: float) -> None:
@@ -77,32 +165,33 @@ def wait_until_ready(api: Api, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def begin(api: Api, up: BringUp) -> None:
-    """Have the probe pods made; `wait_ready` does so while nodes are still becoming Ready, to lose no time."""
-    for manifest in probe(up):
-        api.apply(manifest)
+def create(api: Api, pod: Mapping[str, Any]) -> None:
+    """Create a pod; it is no error when it is there."""
+    try:
+        api.request("POST", PODS, pod)
+    except ApiError as error:
+        if error.status != http.client.CONFLICT:
+            raise
 
 
-def end(api: Api, up: BringUp) -> None:
+def is_early(error: UsernetesError) -> bool:
+    """Whether a pod was refused because the cluster is so young that its namespace has no service account yet."""
+    return isinstance(error, ApiError) and error.status == http.client.FORBIDDEN and "serviceaccount" in str(error)
+
+
+def end(api: Api) -> None:
     """Have the probe pods taken away."""
-    for manifest in probe(up):
-        api.delete(manifest)
+    api.request("DELETE", f"{SELECTED}&gracePeriodSeconds=0")
+    api.delete(headless_service())
 
 
-def probe(up: BringUp) -> list[dict[str, Any]]:
-    """The probe's objects, for as many members as there are."""
-    image, _ = up.bundle.image("busybox")
-    members = len(up.existing) + len(up.nodes) - len(up.missing)
-    return [headless_service(), daemon_set(members, up.spec.network.dns_domain, image)]
-
-
-def is_ready(pod: dict[str, Any]) -> bool:
+def is_ready(pod: Mapping[str, Any]) -> bool:
     """Whether the pod passed its readiness probe."""
     conditions = pod["status"].get("conditions", ())
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
-def describe(pod: dict[str, Any]) -> str:
+def describe(pod: Mapping[str, Any]) -> str:
     """One line a pod, for the error."""
     state = "Ready" if is_ready(pod) else pod["status"].get("phase", "?")
     waiting = [
@@ -110,53 +199,68 @@ def describe(pod: dict[str, Any]) -> str:
         for entry in pod["status"].get("containerStatuses", ())
         if "waiting" in entry["state"]
     ]
-    why = "; ".join(waiting) or ("" if state == "Ready" else "no answer by name, or none from the next pod")
+    neighbour = pod["metadata"].get("annotations", {}).get("usernetes.dev/neighbour", "its neighbour")
+    why = "; ".join(waiting) or ("" if state == "Ready" else f"no address of {neighbour} by DNS, or no page from it")
     return f"  {pod['spec'].get('nodeName', 'no node')}: {state} {why}".rstrip()
 
 
 def headless_service() -> dict[str, Any]:
-    """The name under which the probe pods find each other, ready or not."""
+    """Gives each probe pod its name in the DNS, ready or not."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": NAME, "namespace": NAMESPACE},
         "spec": {"clusterIP": "None", "selector": LABELS, "publishNotReadyAddresses": True,
-                 "ports": [{"port": 8080}]},
+                 "ports": [{"port": PORT}]},
     }  # fmt: skip
 
 
-def daemon_set(members: int, domain: str, image: str) -> dict[str, Any]:
-    """One probe pod a node."""
+def dns_name(node: str, domain: str) -> str:
+    """The name of a node's probe pod.
+
+    >>> dns_name("node3", "cluster.local")
+    'node3.usernetes-probe.kube-system.svc.cluster.local'
+    """
+    return f"{node}.{NAME}.{NAMESPACE}.svc.{domain}"
+
+
+def probe_pod(node: str, neighbour: str, members: int, domain: str, image: str) -> dict[str, Any]:
+    """The probe pod of `node`, bound to it: the scheduler has nothing to decide."""
+    pause = min(1.0, max(0.1, members / QUESTIONS))
     container = {
         "name": "probe",
         "image": image,
         "imagePullPolicy": "Never",
         "command": ["/bin/sh", "-c", SCRIPT],
         "env": [
-            {"name": "MEMBERS", "value": str(members)},
-            {"name": "DOMAIN", "value": domain},
+            {"name": "NEIGHBOUR", "value": dns_name(neighbour, domain)},
             {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "PORT", "value": str(PORT)},
+            {"name": "PAUSE", "value": str(round(pause * 1e6))},
         ],
         "readinessProbe": {
-            "exec": {"command": ["/bin/sh", "-c", IS_READY]},
+            "httpGet": {"path": "/cgi-bin/ready", "port": PORT},
             "periodSeconds": 1,
             "timeoutSeconds": 20,
         },
     }
     return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{NAME}-{node}",
+            "namespace": NAMESPACE,
+            "labels": LABELS,
+            "annotations": {"usernetes.dev/neighbour": neighbour},
+        },
         "spec": {
-            "selector": {"matchLabels": LABELS},
-            "template": {
-                "metadata": {"labels": LABELS},
-                "spec": {
-                    "containers": [container],
-                    "tolerations": [{"operator": "Exists"}],
-                    "terminationGracePeriodSeconds": 0,
-                    "automountServiceAccountToken": False,
-                },
-            },
+            "nodeName": node,
+            "hostname": node,
+            "subdomain": NAME,
+            "containers": [container],
+            "tolerations": [{"operator": "Exists"}],
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
         },
     }

@@ -11,7 +11,7 @@ from usernetes_deploy.facts import HostFacts, Problem
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.paths import base_in
-from usernetes_deploy.phases.probe_nodes import fixed_mesh_port, need, tolerated
+from usernetes_deploy.phases.probe_nodes import fixed_mesh_port, need, need_of, tolerated
 
 
 class CheckNodes:
@@ -57,7 +57,7 @@ class CheckNodes:
 def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
     """What a host lacks; of the ports drawn, one free one of a kind is enough."""
     node = "" if up.launcher.name == "local" else host.name  # for remedies: another machine has to be named
-    found = [item for item in facts.judge(answers, need(up.spec), node=node) if item.fact != "ports"]
+    found = [item for item in facts.judge(answers, need_of(up), node=node) if item.fact != "ports"]
     link, least = facts.choose_interface(answers, need(up.spec)), backend_named(up.spec.network.backend).least_mtu
     if up.launcher.name != "local" and not isinstance(link, str) and link.mtu < least:
         found.append(

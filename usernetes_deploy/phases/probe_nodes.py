@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from usernetes_deploy import facts
 from usernetes_deploy.changes.context import BringUp
@@ -23,21 +25,15 @@ class ProbeNodes:
     def apply(self, up: BringUp) -> str:
         """Raise `NodeFailures` with a line for each host that could not be asked."""
 
-        def ask(host: Host) -> facts.HostFacts:
-            script = facts.script(need_of(up, host))
+        def ask(host: Host, *also: Host) -> facts.HostFacts:
+            script = facts.script(need_of(up, host, *also))
+            asked = time.time()
             answer = up.launcher.run(host, ["sh", "-s"], stdin=script.encode(), timeout=30)
-            return facts.read(answer.check(host.name).stdout)
+            return facts.read(answer.check(host.name).stdout, asked=asked, answered=time.time())
 
         # Every local node has the same host: it is asked once, for the ports of all.
         if up.launcher.name == "local":
-            answers = facts.read(
-                up.launcher.run(
-                    up.hosts[0], ["sh", "-s"], stdin=facts.script(need_of(up, *up.hosts)).encode(), timeout=30
-                )
-                .check(up.hosts[0].name)
-                .stdout
-            )
-            up.facts = {host.name: answers for host in up.hosts}
+            up.facts = dict.fromkeys((host.name for host in up.hosts), ask(*up.hosts))
         else:
             outcome = on_all(up.hosts, ask, deadline=up.deadline)
             up.missing.update(tolerated(up, outcome.failures))
@@ -49,7 +45,7 @@ class ProbeNodes:
 
 
 def need_of(up: BringUp, *hosts: Host) -> facts.Need:
-    """What the node of `hosts` needs of its host, with the ports it may take."""
+    """What the nodes of `hosts` need of their host, with the ports they may take; no hosts: what any node needs."""
     spec = up.spec
     ports: list[str] = []
     for host in hosts:
@@ -57,15 +53,18 @@ def need_of(up: BringUp, *hosts: Host) -> facts.Need:
         ports += [f"udp/{port}" for port in ([spec.mesh_port] if fixed_mesh_port(up) else candidates)]
         if host.name == up.control_plane:
             ports += [f"tcp/{port}" for port in ([spec.api_port] if spec.api_port else candidates)]
-    return need(spec, tuple(ports))
+    return replace(
+        need(spec),
+        ports=tuple(ports),
+        architecture=up.found_bundle.manifest.document.get("architecture", "") if up.found_bundle else "",
+    )
 
 
-def need(spec: ClusterSpec, ports: tuple[str, ...] = ()) -> facts.Need:
+def need(spec: ClusterSpec) -> facts.Need:
     """A spec's need of any host."""
     network = spec.network
     return facts.Need(
         node_dir=spec.storage.node_directory or "",
-        ports=ports,
         cidrs=(network.pod_cidr, network.service_cidr, network.node_cidr),
         outer=network.outer,
         network=network.backend,

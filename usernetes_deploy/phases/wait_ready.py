@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from usernetes_deploy.api import is_momentary
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.nodes import ask_nodes, members_of
 from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
-from usernetes_deploy.phases.check_network import begin
+from usernetes_deploy.phases.check_network import Probe, pause_after
 from usernetes_deploy.phases.record_cluster import record
 
 LOOK_AFTER = 3.0  # seconds between looks at what the nodes say of themselves
 
 
 class WaitReady:
-    """Asks the API ten times a second, less often for many nodes; looks at the nodes themselves now and then."""
+    """Asks the API ten times a second, less often for long answers; looks at the nodes themselves now and then.
+
+    Nodes that the API knows get their pod of the network's check at once: it starts as soon as its node can run it.
+    """
 
     title = "wait for Ready"
 
@@ -30,18 +33,18 @@ class WaitReady:
         wanted = {node.name for node in up.nodes} - set(up.missing)
         least = (0 if up.existing else up.spec.min_nodes) or len(wanted)
         began, looked = time.monotonic(), time.monotonic()
-        pause = 0.1 + len(wanted) / 2000
         ready: set[str] = set()
-        begun = False
+        probe = Probe(up) if up.wait else None
         api = up.api()
         try:
             while True:
+                asked = time.monotonic()
                 answers = api.ready()
                 try:
-                    if answers and up.wait and not begun:
-                        begin(api, up)  # its pods start as soon as their node is Ready
-                        begun = True
-                    ready = ready_nodes(api.get, wanted)
+                    known = api.get("/api/v1/nodes")["items"]
+                    ready = ready_nodes(known, wanted)
+                    if answers and probe:
+                        probe.make(api, [node["metadata"]["name"] for node in known])
                 except UsernetesError as error:
                     if not is_momentary(error):
                         raise
@@ -60,7 +63,7 @@ class WaitReady:
                         raise NodeFailures(failed)
                     up.missing.update(failed)
                     wanted -= set(failed)
-                time.sleep(pause)
+                time.sleep(pause_after(time.monotonic() - asked))
         finally:
             api.close()
         for name in wanted - ready:
@@ -80,9 +83,9 @@ class WaitReady:
         return "\n".join(lines)
 
 
-def ready_nodes(get: Any, wanted: set[str]) -> set[str]:
+def ready_nodes(known: Iterable[Mapping[str, Any]], wanted: set[str]) -> set[str]:
     """The names of the wanted nodes that are Ready."""
-    return {item["metadata"]["name"] for item in get("/api/v1/nodes")["items"] if is_ready(item)} & wanted
+    return {item["metadata"]["name"] for item in known if is_ready(item)} & wanted
 
 
 def is_ready(node: Mapping[str, Any]) -> bool:

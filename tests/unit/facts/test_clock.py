@@ -31,4 +31,17 @@ def test_five_seconds_are_allowed() -> None:
 
 
 def test_one_host_has_nothing_to_be_compared_with() -> None:
-    assert judge_together({"a": Clock(0)}) == {}
+    assert judge_together({"a": Clock(0, 1000.0, 1000.1)}) == {}
+
+
+def test_hosts_that_were_asked_at_different_times_agree_when_their_clocks_do() -> None:
+    first = {f"node{index}": Clock(1000, 1000.0, 1000.2) for index in range(64)}
+    later = {f"node{index}": Clock(1007, 1007.0, 1007.2) for index in range(64, 84)}
+    assert judge_together({**first, **later}) == {}
+
+
+def test_a_host_far_from_the_drivers_clock_is_refused_for_its_certificate_would_not_be_valid() -> None:
+    [problem] = judge(Clock(1000, asked=5000.0, answered=5001.0), Need())
+    assert (problem.severity, problem.what) == ("problem", "the clock is 3999 s behind this machine's")
+    [problem] = judge(Clock(1000, asked=1010.0, answered=1010.5), Need())
+    assert problem.severity == "warning"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def preflight(recorded: Mapping[str, str]) -> object:
         text = re.sub(r"(?m)^(@usernetes \d+ ports)$", lambda match: match[1] + "\n" + free.rstrip(), text)
         # Recorded hosts are one machine: give each its own address, and today's clock.
         text = text.replace("192.0.2.13", f"192.0.2.{20 + int(host.where)}")
+        text = re.sub(r"(?m)^epoch=\d+$", f"epoch={int(time.time())}", text)
         return Completed(argv, 0, text, "")
 
     return answer

@@ -13,6 +13,7 @@ from usernetes_deploy.api import ApiError
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.phase import run
 from usernetes_deploy.errors import TimedOut
+from usernetes_deploy.phases.check_network import PODS
 from usernetes_deploy.phases.wait_ready import WaitReady, explain, is_ready, ready_nodes
 
 ALIVE: dict[str, Any] = {"alive": True, "lastExit": None}
@@ -51,7 +52,7 @@ def test_only_wanted_nodes_whose_ready_condition_holds_count() -> None:
         return {"metadata": {"name": name}, "status": {"conditions": conditions}}
 
     items = [node("a", "True"), node("b", "False"), node("c", "Unknown"), node("d", "True")]
-    assert ready_nodes(lambda _: {"items": items}, {"a", "b", "c"}) == {"a"}
+    assert ready_nodes(items, {"a", "b", "c"}) == {"a"}
     assert not is_ready({})
 
 
@@ -74,11 +75,15 @@ def test_a_moment_without_an_answer_does_not_end_the_wait(
         def ready(self) -> bool:
             return True
 
+        def request(self, method: str, path: str, body: dict[str, Any]) -> None:
+            assert (method, path) == ("POST", PODS)
+            self.applied.append(body)
+
     api = Hesitating({"/api/v1/nodes": {"items": [node_object("node0")]}})
     monkeypatch.setattr(type(up), "api", lambda *_: api)
     assert WaitReady().apply(up) == "1 Ready"
     assert left == []
-    assert {manifest["kind"] for manifest in api.applied} == {"Service", "DaemonSet"}  # the probe, once
+    assert {manifest["kind"] for manifest in api.applied} == {"Service", "Pod"}  # the probe, once
     assert len(api.applied) == 2
 
 
