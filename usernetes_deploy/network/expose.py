@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from usernetes_deploy.api import Api
-from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import exposed
 from usernetes_deploy.network.exposed import Refusal, Wish
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
@@ -63,9 +62,9 @@ class Exposer:
             time.sleep(0.02)  # let a burst of changes become one
             try:
                 self.reconcile()
-            except UsernetesError as error:
-                # The API or rootlesskit is away for a moment: try again, though nothing may change.
-                print(f"expose: {error}", file=sys.stderr, flush=True)
+            except Exception as error:
+                # Mostly the API or rootlesskit is away for a moment: try again, though nothing may change.
+                print(f"expose: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 time.sleep(1)
                 self._changed.set()
 
@@ -90,7 +89,8 @@ class Exposer:
 
     def _take_back(self, wanted: set[Forward]) -> None:
         for forward in set(self.published) - wanted:
-            self.ports.remove(self.published.pop(forward))
+            self.ports.remove(self.published[forward])
+            del self.published[forward]  # only now: what was not taken back is tried again
         for forward in set(self.failed) - wanted:
             del self.failed[forward]
 

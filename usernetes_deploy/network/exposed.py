@@ -11,6 +11,7 @@ LOAD_BALANCER_CLASS = "usernetes.dev/hosts"
 SOURCE_RANGES = "SourceRangesRefused"
 PROTOCOL = "ProtocolNotExposed"
 CLASH = "PortTaken"
+NO_ADDRESS = "NoClusterIP"
 
 
 class Wish(NamedTuple):
@@ -41,6 +42,10 @@ def of_services(services: Iterable[Mapping[str, Any]], node_ip: str) -> tuple[li
         kind = spec.get("type", "ClusterIP")
         external = bool(spec.get("externalIPs"))
         if kind not in ("NodePort", "LoadBalancer") and not external:
+            continue
+        if kind == "ExternalName" or spec.get("clusterIP", "None") == "None":
+            message = "it has no cluster IP, so there is nothing that its ports could be published for"
+            refusals.append(Refusal(uid, NO_ADDRESS, message))
             continue
         balanced = kind == "LoadBalancer" and spec.get("loadBalancerClass", LOAD_BALANCER_CLASS) == LOAD_BALANCER_CLASS
         if kind == "LoadBalancer" and spec.get("loadBalancerSourceRanges"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import exposed
 from usernetes_deploy.network.expose import Exposer, Place
 from usernetes_deploy.network.ports import PRIVILEGED, TAKEN, Forward, PortError, kind_of
@@ -217,3 +218,59 @@ def test_host_ports_are_published_while_their_pod_lives(one: dict[str, Any], por
 )
 def test_rootlesskits_words_become_reasons(reason: str, kind: str) -> None:
     assert kind_of(reason) == kind
+
+
+def external_name() -> dict[str, Any]:
+    """What the API makes of ``type: ExternalName`` with ``externalIPs``: it has no clusterIP."""
+    made = service("outside", {"port": 80}, type="ExternalName", externalName="example.com", externalIPs=["192.0.2.9"])
+    del made["spec"]["clusterIP"]
+    return made
+
+
+def test_a_service_without_a_cluster_ip_is_refused_and_the_others_are_published() -> None:
+    wishes, refusals = exposed.of_services([external_name(), service("web", WEB, created="2026-01-02")], NODE_IP)
+    assert [wish.forward.port for wish in wishes] == [30080]
+    assert [(refusal.owner, refusal.reason) for refusal in refusals] == [("uid-outside", "NoClusterIP")]
+
+
+def test_the_thread_outlives_an_object_that_it_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports, changed = FakePorts(), threading.Event()
+    api: Any = FakeApi()
+    rounds: list[int] = []
+
+    class Enough(BaseException):
+        """Ends the thread's loop."""
+
+    def objects() -> tuple[list[Any], list[Any]]:
+        rounds.append(len(rounds))
+        if len(rounds) == 1:
+            return [{"metadata": {}}], []  # no object of the API is like this, which is the point
+        if len(rounds) == 2:
+            return [service("web", WEB)], []
+        raise Enough
+
+    monkeypatch.setattr("time.sleep", lambda _: changed.set())
+    changed.set()
+    exposer = Exposer(Place("node0", NODE_IP, services=True, leader=False), ports, api, objects, changed)
+    with pytest.raises(Enough):
+        exposer.run()
+    assert ports.numbers() == {30080}
+
+
+def test_what_could_not_be_taken_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports, found = FakePorts(), [service("web", WEB)]
+    place = Place("node0", NODE_IP, services=True, leader=False)
+    api: Any = FakeApi()
+    exposer = Exposer(place, ports, api, lambda: (found, []), threading.Event())
+    exposer.reconcile()
+
+    def refuse(_: int) -> None:
+        raise UsernetesError("rootlesskit is away")
+
+    found.clear()
+    with monkeypatch.context() as away:
+        away.setattr(ports, "remove", refuse)
+        with pytest.raises(UsernetesError, match="away"):
+            exposer.reconcile()
+    exposer.reconcile()
+    assert ports.numbers() == set()
