@@ -79,12 +79,15 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         launcher = launcher_from_state(document["launcher"], program)
         try:
             members = members_of(document)
-            stop_nodes(launcher, document, members, keep=keep).check("stop the nodes")
+            stop_nodes(launcher, document, members, keep=keep, say=report.line).check("stop the nodes")
             left = members_of({"nodes": document.get("left", [])})
-            for name, error in stop_nodes(launcher, document, left, deadline=ASK_TIMEOUT).failures.items():
+            silent = stop_nodes(launcher, document, left, deadline=ASK_TIMEOUT).failures
+            for name, error in silent.items():
                 report.line(f"  warning: {name}, removed by force, may still have its node: {error}")
+                report.line(f"  fix: when it answers again, usernetes down --hosts {name} --cluster {state.name}")
         finally:
             launcher.close()
         state.remove()
-        report.line(f"{len(members)} {'node' if len(members) == 1 else 'nodes'} stopped, nothing left")
+        rest = f"what {', '.join(silent)} may have is not known" if silent else "nothing left"
+        report.line(f"{len(members)} {'node' if len(members) == 1 else 'nodes'} stopped, {rest}")
         return len(members)

@@ -35,6 +35,8 @@ class BringUp:
     cluster_id: str = ""
     hosts: Sequence[Host] = ()  # to become nodes; `add` has those that come, not those that are there
     indices: dict[str, int] = field(default_factory=dict)  # host -> number of its node; 0 carries the control plane
+    phase_before: str = "running"  # of the cluster, which is to be as it was when `add` fails
+    given_up: Mapping[str, str] = field(default_factory=dict)  # of an earlier change: node -> why
     existing: Sequence[Mapping[str, Any]] = ()  # the nodes of cluster.json that are there already (`add`)
     losses: Sequence[Mapping[str, Any]] = ()  # see `usernetes_deploy.cluster.losses`
     left: Sequence[Mapping[str, Any]] = ()  # nodes removed without an answer: something of them may still be there

@@ -63,6 +63,8 @@ def context_of(state: ClusterState, launcher: Launcher, report: Report) -> Bring
         report=report,
         created=document["created"],
         cluster_id=document["id"],
+        phase_before=document["phase"],
+        given_up=document.get("givenUp", {}),
         existing=where_they_are(state, document["nodes"]),
         losses=document.get("losses", []),
         left=document.get("left", []),

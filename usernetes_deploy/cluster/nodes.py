@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher, Outcome, on_all
 
 STOP_DEADLINE = 30.0
+LOGS_SECONDS = 10.0  # for the logs of a node that is about to end: they are evidence, its end is what matters
 ASK_TIMEOUT = 10.0
 
 
@@ -73,10 +74,14 @@ def stop_nodes(
     *,
     keep: Path | None = None,
     deadline: float = STOP_DEADLINE,
+    late: Collection[str] = (),
+    say: Callable[[str], object] = bool,
 ) -> Outcome:
     """End nodes and remove their folders, whether they run or not; `keep`: a folder here for their logs.
 
-    A node that is not done after `deadline` seconds is a failure.
+    A node that is not done after `deadline` seconds is a failure. Logs that cannot be fetched or kept (a full home, for
+    instance) are said, and keep no node from being stopped. `late` are nodes whose start may still be on its way to the
+    host: should it arrive after this, it makes no node.
     """
     by_name = {member.host.name: member for member in members}
 
@@ -84,13 +89,18 @@ def stop_nodes(
         member = by_name[host.name]
         rootlesskit = str(staged_root(document, member) / "bin" / "rootlesskit")
         argv = [*launcher.node_program(host), "stop", member.directory, f"--rootlesskit={rootlesskit}"]
+        if host.name in late:
+            argv.append("--late")
         if keep is not None:
-            save_logs(launcher, member, keep / host.name)
+            try:
+                save_logs(launcher, member, keep / host.name, seconds=LOGS_SECONDS)
+            except (OSError, UsernetesError) as error:
+                say(f"  warning: the logs of {host.name} were not kept: {error}")
         launcher.run(host, argv, timeout=deadline).check(
             host.name, remedy="usernetes down once more; what is left is named above"
         )
 
-    return on_all((member.host for member in by_name.values()), stop, deadline=deadline + 5)
+    return on_all((member.host for member in by_name.values()), stop, deadline=deadline + LOGS_SECONDS + 5)
 
 
 def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:
@@ -100,10 +110,12 @@ def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:
     return Path(str(member.record["base"])) / "bundle" / str(document["bundle"]["name"])
 
 
-def save_logs(launcher: Launcher, member: RecordedNode, target: Path, lines: int = 5000) -> None:
+def save_logs(
+    launcher: Launcher, member: RecordedNode, target: Path, lines: int = 5000, seconds: float = STOP_DEADLINE
+) -> None:
     """Fetch the end of every log of a node into `target`; a node without logs has none to fetch."""
     argv = [*launcher.node_program(member.host), "logs", member.directory, f"--lines={lines}"]
-    done = launcher.run(member.host, argv, timeout=STOP_DEADLINE)
+    done = launcher.run(member.host, argv, timeout=seconds)
     if done.returncode == 0 and done.stdout:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         target.with_suffix(".log").write_text(done.stdout, encoding="utf-8")

@@ -55,7 +55,7 @@ def record(up: BringUp, phase: str) -> None:
             "bundle": {"name": up.bundle.manifest.name, "digest": up.bundle.digest, "root": str(up.bundle.root)},
             "server": server,
             "nodes": nodes,
-            "givenUp": {name: str(error) for name, error in up.missing.items()},
+            "givenUp": {**up.given_up, **{name: str(error) for name, error in up.missing.items()}},
             "losses": list(up.losses),
             "left": list(up.left),
             "phases": up.report.seconds,

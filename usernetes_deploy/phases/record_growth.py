@@ -22,9 +22,14 @@ class RecordGrowth:
         return f"{len(up.existing)} + {len(up.hosts)} nodes"
 
     def undo(self, up: BringUp) -> None:
-        """Take them out again."""
+        """Take them out again, unless some of them may still run: then `down` and `remove` have to know them."""
         if up.report.log:
             up.report.log.close()
             up.report.log = None
+        if up.may_run:
+            record(up, "degraded")
+            names = ", ".join(host.name for host in up.hosts)
+            up.report.line(f"  {names} stay in the record, for they may still run: usernetes remove NAME --force")
+            return
         up.hosts, up.missing = (), {}
-        record(up, "running")
+        record(up, up.phase_before)

@@ -26,12 +26,12 @@ class StartNodes:
             blob = blobs[host.name]
             program = [*scope(up.places[host.name], up.cluster_id), *up.launcher.node_program(host)]
             argv = [*program, "run", f"--directory={blob.node_dir}"]
-            return up.launcher.start(host, argv, stdin=blob.to_json())
+            up.handles[host.name] = up.launcher.start(host, argv, stdin=blob.to_json())
+            return host.name
 
         up.may_run = True
         members = [host for host in up.hosts if host.name in blobs]
         outcome = on_all(members, start, deadline=up.deadline)
-        up.handles.update(outcome.results)
         up.missing.update(tolerated(up, outcome.failures))
         record(up, "starting")
         return f"{len(outcome.results)} started"
@@ -41,7 +41,10 @@ class StartNodes:
         evidence = up.state.root / f"{up.spec.name}.failed"
         document = up.state.read()
         begun = [member for member in members_of(document) if member.host.name in up.indices]
-        stop_nodes(up.launcher, document, begun, keep=evidence).check("stop the nodes")
+        # A start that was begun and has not returned may reach its host after we have stopped what is there.
+        late = {member.host.name for member in begun} - set(up.handles)
+        outcome = stop_nodes(up.launcher, document, begun, keep=evidence, late=late, say=up.report.line)
+        outcome.check("stop the nodes")
         up.may_run = False
         up.report.line(f"  the nodes' logs are kept in {evidence}")
 
