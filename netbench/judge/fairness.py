@@ -17,6 +17,7 @@ import numpy as np
 
 from netbench.judge.stats import MARGIN, MIN_RUNS, Values, drift, summarise
 from netbench.records.record import Record
+from usernetes_deploy.cpus import parse as cpus_of
 
 Level = Literal["refuse", "flag", "unknown"]
 FEW_RUNS = 10
@@ -322,8 +323,7 @@ def _short(digest: str | None) -> str:
 
 def _cpu_count(cpus: str) -> int:
     """How many CPUs a list like ``0-3,8`` holds."""
-    ends = (part.split("-") for part in cpus.split(",") if part)
-    return sum(int(part[-1]) - int(part[0]) + 1 for part in ends)
+    return len(cpus_of(cpus)) if cpus else 0
 
 
 def _cpu_limit(record: Record) -> float | str:

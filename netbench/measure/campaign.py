@@ -21,7 +21,7 @@ from pathlib import Path
 from netbench.cases import CASES
 from netbench.cases.base import Setup
 from netbench.cases.software import MissingSoftware, Software, find_software
-from netbench.measure.conditions import Context
+from netbench.measure.conditions import Campaign
 from netbench.measure.one_run import remember, run_one
 from netbench.places.cluster import Stage
 from netbench.places.hosts import host_seats
@@ -70,8 +70,8 @@ def run_plan(
         for reason in left_out:
             say(f"left out: {reason}")
         wanted = [run for run in runs if retry or not _record(out, run).is_file()]
-        context, stage = _prepare(plan, out, wanted, say)
-        campaign = _Campaign(out, len(runs), context, stage, outcome, say, retry)
+        campaign, stage = _prepare(plan, out, wanted, say)
+        runner = _Runner(out, len(runs), campaign, stage, outcome, say, retry)
         ends = time.monotonic() + deadline if deadline else None
         try:
             stage.require({run.place for run in wanted})
@@ -79,13 +79,13 @@ def run_plan(
                 if ends and time.monotonic() > ends:
                     outcome.missing += 1
                     continue
-                campaign.make(run)
+                runner.make(run)
         except KeyboardInterrupt:
             outcome.interrupted = True
             say("interrupted; the same command goes on from here")
         finally:
             stage.close()
-            take_back(context.software.scratch, stage.seats)
+            take_back(campaign.software.scratch, stage.seats)
         if outcome.missing:
             say(f"{outcome.missing} runs were not begun before the deadline; the same plan and folder go on from here")
         return outcome
@@ -125,7 +125,7 @@ def _record(out: Path, run: Run) -> Path:
     return out / "runs" / run.id / f"{run.id}{SUFFIX}"
 
 
-def _prepare(plan: Plan, out: Path, runs: list[Run], say: Callable[[str], None]) -> tuple[Context, Stage]:
+def _prepare(plan: Plan, out: Path, runs: list[Run], say: Callable[[str], None]) -> tuple[Campaign, Stage]:
     wanted = plan.software
     scratch = scratch_of(out, wanted.scratch)
     make(scratch)
@@ -136,7 +136,7 @@ def _prepare(plan: Plan, out: Path, runs: list[Run], say: Callable[[str], None])
         say(f"netbench's programs and inputs were handed out to {', '.join(got)}")
     topology = {host.name: host.topology for host in plan.hosts}
     stage = Stage(plan, seats, software.mounts(files), out / "cluster.log", say)
-    return Context(plan, software, topology, stage.idle_cost, _versions(plan.mpi.launcher, software)), stage
+    return Campaign(plan, software, topology, stage.idle_cost, _versions(plan.mpi.launcher, software)), stage
 
 
 def _versions(launcher: str, software: Software) -> dict[str, str]:
@@ -179,12 +179,12 @@ def _files(runs: list[Run], software: Software) -> list[str]:
 
 
 @dataclass
-class _Campaign:
+class _Runner:
     """The runs of one folder while they are being made."""
 
     out: Path
     total: int
-    context: Context
+    campaign: Campaign
     stage: Stage
     outcome: Outcome
     say: Callable[[str], None]
@@ -212,7 +212,7 @@ class _Campaign:
         try:
             notes = _set_aside(folder)
             folder.mkdir(parents=True)
-            record = run_one(run, self.context, folder, lambda: self.stage.place(run.place))
+            record = run_one(run, self.campaign, folder, lambda: self.stage.place(run.place))
             if run.state != "none":
                 record = replace(
                     record,
@@ -237,7 +237,7 @@ class _Campaign:
         else:
             if record.sanity.ok:
                 self.outcome.resumed.append(run.id)
-                remember(self.context, run, record)
+                remember(self.campaign, run, record)
                 return True
             reason = record.sanity.reason
         if self.retry:

@@ -23,7 +23,7 @@ from netbench.start.process import Ended
 
 
 @dataclass
-class Context:
+class Campaign:
     """What all runs of a campaign share."""
 
     plan: Plan
@@ -65,28 +65,28 @@ def sweep(run: Run, seats: Sequence[Seat]) -> str:
     )
 
 
-def note_hashes(attempt: Attempt, context: Context, place: str, seats: Sequence[Seat], command: Command) -> None:
+def note_hashes(attempt: Attempt, campaign: Campaign, place: str, seats: Sequence[Seat], command: Command) -> None:
     """Hashes of what will run, taken on every node once a place; a node that differs makes the run worthless."""
     files = {**command.binaries, **command.inputs}
     if not files:
         return
     key = (place, *(seat.name for seat in seats), *files.values())
-    if key not in context.hashes:
+    if key not in campaign.hashes:
         script = probe.hash_script(files.values(), command.env.get("LD_LIBRARY_PATH", ""))
         answers = {name: probe.parse_hashes(text) for name, text in on_seats(seats, script).items()}
         first = answers[seats[0].name]
         for name, (hashed, libraries) in answers.items():
             for path, digest in hashed.items():
                 if digest == "missing":
-                    ours = Path(path).is_relative_to(context.software.scratch)
+                    ours = Path(path).is_relative_to(campaign.software.scratch)
                     hint = "; give a folder that all hosts share as software.scratch in the plan" if ours else ""
                     raise NotSane(f"benchmark missing: {path} is not on {name}{hint}")
                 if digest != first[0].get(path):
                     raise NotSane(f"{path} on {name} is another file than on {seats[0].name}")
             if libraries != first[1]:
                 raise NotSane(f"the libraries of the benchmark on {name} are others than on {seats[0].name}")
-        context.hashes[key] = first
-    hashed, libraries = context.hashes[key]
+        campaign.hashes[key] = first
+    hashed, libraries = campaign.hashes[key]
     attempt.record = replace(
         attempt.record,
         binaries={name: hashed[path] for name, path in command.binaries.items()}
@@ -96,13 +96,13 @@ def note_hashes(attempt: Attempt, context: Context, place: str, seats: Sequence[
     )
 
 
-def note_nodes(attempt: Attempt, context: Context, seats: Sequence[Seat]) -> None:
+def note_nodes(attempt: Attempt, campaign: Campaign, seats: Sequence[Seat]) -> None:
     nodes = []
     for seat in seats:
         view = attempt.before[seat.name]
-        cost = context.idle_cost.get(seat.name) if attempt.run.state != "none" else None
+        cost = campaign.idle_cost.get(seat.name) if attempt.run.state != "none" else None
         state = (view.kernel, view.cpus, view.governor, view.load, view.busy)
-        nodes.append(Node(seat.name, *state, cost, context.topology.get(seat.name)))
+        nodes.append(Node(seat.name, *state, cost, campaign.topology.get(seat.name)))
     attempt.record = replace(attempt.record, nodes=tuple(nodes))
 
 

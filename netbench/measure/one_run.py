@@ -20,7 +20,7 @@ from netbench.cases.lammps import check_energy
 from netbench.cases.software import MissingSoftware
 from netbench.measure.conditions import (
     Attempt,
-    Context,
+    Campaign,
     check_ranks,
     look,
     note_conditions,
@@ -39,19 +39,19 @@ from netbench.start.mpi import PATH, Seat, cpus_env, mpi_argv, ranks_seen, trans
 from netbench.start.process import Ended, end, execute
 
 
-def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Place]) -> Record:
+def run_one(run: Run, campaign: Campaign, folder: Path, get_place: Callable[[], Place]) -> Record:
     """Make `run` with its raw outputs in `folder`; a record in every case, with the reason where there is no figure."""
-    attempt = Attempt(run, folder, _blank(run, context))
+    attempt = Attempt(run, folder, _blank(run, campaign))
     place: Place | None = None
     try:
         place = get_place()
         seats = list(place.seats())[: run.node_count]
-        parsed = _measure(attempt, context, place, seats)
+        parsed = _measure(attempt, campaign, place, seats)
         record = replace(
             attempt.record, case=_case(run, parsed), samples=parsed.samples, sanity=Sanity(ok=True), end=_now()
         )
         record = replace(record, notes=(*record.notes, *parsed.notes))
-        remember(context, run, record)
+        remember(campaign, run, record)
         place.done()
     except (NotSane, MissingSoftware, PlaceError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
@@ -65,19 +65,19 @@ def run_one(run: Run, context: Context, folder: Path, get_place: Callable[[], Pl
     return replace(record, exit_code=attempt.ended.exit_code if attempt.ended else None, raw=raw)
 
 
-def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[Seat]) -> Parsed:
+def _measure(attempt: Attempt, campaign: Campaign, place: Place, seats: Sequence[Seat]) -> Parsed:
     run, case = attempt.run, CASES[attempt.run.case]
-    setup = Setup(context.software, run.node_count, run.ranks, run.parameters)
+    setup = Setup(campaign.software, run.node_count, run.ranks, run.parameters)
     attempt.before = look(seats, busy=True)
-    note_nodes(attempt, context, seats)
+    note_nodes(attempt, campaign, seats)
     command = case.command(setup)
-    note_hashes(attempt, context, place.name, seats, command)
+    note_hashes(attempt, campaign, place.name, seats, command)
     if case.kind == "pod":
         attempt.ended = _start_pods(attempt, place, seats)
     elif case.kind == "pair":
         attempt.ended = _pair(attempt, case, setup, seats)
     else:
-        attempt.ended = _mpi(attempt, context, command, place, seats)
+        attempt.ended = _mpi(attempt, campaign, command, place, seats)
     attempt.after = look(seats)
     note_conditions(attempt, seats)
     reason = attempt.ended.why(run.time_limit)
@@ -88,24 +88,24 @@ def _measure(attempt: Attempt, context: Context, place: Place, seats: Sequence[S
     parsed = case.parse(attempt.ended.stdout, setup)
     if case.kind == "mpi":
         check_ranks(attempt, seats)
-    held_to = context.plan.mpi.transport if case.kind == "mpi" else "default"
+    held_to = campaign.plan.mpi.transport if case.kind == "mpi" else "default"
     note_transport(attempt, case.least_bytes(setup), held_to, silent=case.family in ("noise", "pods"))
     if run.place != "bare-metal":
-        check_energy(parsed.samples, context.references.get((run.cell, run.node_count, run.ranks)))
+        check_energy(parsed.samples, campaign.references.get((run.cell, run.node_count, run.ranks)))
     return parsed
 
 
-def _mpi(attempt: Attempt, context: Context, command: Command, place: Place, seats: Sequence[Seat]) -> Ended:
-    front, run, mpi = place.front, attempt.run, context.plan.mpi
+def _mpi(attempt: Attempt, campaign: Campaign, command: Command, place: Place, seats: Sequence[Seat]) -> Ended:
+    front, run, mpi = place.front, attempt.run, campaign.plan.mpi
     interfaces = {attempt.before[seat.name].interface_of(seat.address) for seat in seats}
     interface = next(iter(interfaces)) if len(interfaces) == 1 else None
-    held = cpus_env({host.name: host.cpus for host in context.plan.hosts})
+    held = cpus_env({host.name: host.cpus for host in campaign.plan.hosts})
     env = {**command.env, **transport_env(mpi.transport, interface), **held, **mpi.env}
     agent = mpiexec = None
     if mpi.launcher in ("hydra", "openmpi"):
         agent = write_agent(attempt.folder / "agent.sh", front.by_ssh(seats) if front else seats)
-        mpiexec = context.software.mpiexec()
-    here = own_address(context.plan.hosts[0].address if context.plan.hosts else seats[0].address)
+        mpiexec = campaign.software.mpiexec()
+    here = own_address(campaign.plan.hosts[0].address if campaign.plan.hosts else seats[0].address)
     argv = mpi_argv(
         mpi.launcher,
         seats,
@@ -171,10 +171,10 @@ def _marked(run: Run, command: Command) -> str:
     return f"exec env NETBENCH_RUN={run.id} PATH={PATH} {shlex.join(command.argv)}"
 
 
-def remember(context: Context, run: Run, record: Record) -> None:
+def remember(campaign: Campaign, run: Run, record: Record) -> None:
     """Keep the first bare-metal run of a cell: the energies of others are compared with it."""
     if run.place == "bare-metal":
-        context.references.setdefault((run.cell, run.node_count, run.ranks), record)
+        campaign.references.setdefault((run.cell, run.node_count, run.ranks), record)
 
 
 def _case(run: Run, parsed: Parsed) -> RecordCase:
@@ -184,13 +184,13 @@ def _case(run: Run, parsed: Parsed) -> RecordCase:
     )
 
 
-def _blank(run: Run, context: Context) -> Record:
+def _blank(run: Run, campaign: Campaign) -> Record:
     """What is known before; a run that fails stays under the name that its sane siblings have."""
     case = CASES[run.case]
-    name, tool, label = case.identity(Setup(context.software, run.node_count, run.ranks, run.parameters))
+    name, tool, label = case.identity(Setup(campaign.software, run.node_count, run.ranks, run.parameters))
     return Record(
         id=run.id,
-        campaign=context.plan.name,
+        campaign=campaign.plan.name,
         case=RecordCase(name, case.family, tool, None, label, dict(run.parameters)),
         place=run.place,
         node_count=run.node_count,
@@ -199,9 +199,9 @@ def _blank(run: Run, context: Context) -> Record:
         sanity=Sanity(ok=False, reason="was not run"),
         warmup=run.warmup,
         order=run.order,
-        interleaved=context.plan.repeats_per_visit == 1,
-        seed=context.plan.seed,
-        versions=dict(context.versions),
+        interleaved=campaign.plan.repeats_per_visit == 1,
+        seed=campaign.plan.seed,
+        versions=dict(campaign.versions),
         start=_now(),
     )
 

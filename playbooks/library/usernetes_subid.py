@@ -42,7 +42,7 @@ range: {description: "First id and count that were added, if any", type: list, r
 
 
 def ranges(text):
-    """The ``(owner, first, count)`` of a file's lines; comments and broken lines are nobody's.
+    """The ``(owner, first, count)`` of a file's lines; comments and lines of another form are left out.
 
     >>> ranges("alice:100000:65536\\n# bob:1:2\\n")
     [('alice', 100000, 65536)]

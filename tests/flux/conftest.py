@@ -14,7 +14,8 @@ import pytest
 
 from tests.flux.clusters import Clusters
 from tests.flux.instance import Instance, find_flux
-from tests.flux.machines import PREFIX, UID, make_user, testhosts
+from tests.flux.machines import PREFIX, UID, USER, testhosts
+from tests.users import make_user
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import BundleError
@@ -61,7 +62,7 @@ def python_for_the_user() -> str:
 
 def make_instance(root: Path) -> Instance:
     """Make the hosts ``fl0`` to ``fl3`` and an instance over the first three; the last is the login host."""
-    make_user()
+    make_user(USER)
     flux = find_flux()
     assert flux
     python = python_for_the_user()

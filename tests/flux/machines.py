@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import pwd
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.users import user_id
+from tests.users import subordinate, user_id
 
 TOOLS = Path(__file__).resolve().parents[2] / "playbooks/roles/testhosts/files"
 PREFIX = "fl"
 SUBNET = "10.73.0"
 USER = "hpcfl"
-UID = user_id(USER, 60073)
-SUBIDS = "300000:65536"
-
-
-def make_user() -> None:
-    """Make the test user with its subordinate ids, where it is not there yet."""
-    try:
-        pwd.getpwnam(USER)
-    except KeyError:
-        subprocess.run(["useradd", "-m", "-u", str(UID), "-s", "/bin/bash", "-p", "*", USER], check=True)
-    for name in ("/etc/subuid", "/etc/subgid"):
-        path = Path(name)
-        lines = path.read_text().splitlines() if path.exists() else []
-        if not any(line.startswith(f"{USER}:") for line in lines):
-            path.write_text("\n".join([*lines, f"{USER}:{SUBIDS}"]) + "\n")
+UID = user_id(USER)
 
 
 def testhosts(*arguments: str) -> None:
@@ -53,6 +38,7 @@ def on_host(host: str, argv: Sequence[str], *, cwd: str = "/", env: Mapping[str,
 def processes_on(host: str) -> dict[int, str]:
     """The test user's processes on a host, those in namespaces of their own included: pid to command line."""
     uts = Path(f"/run/usernetes-testhosts/{PREFIX}/{host}/uts").stat().st_ino
+    theirs = subordinate(USER)
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -60,7 +46,7 @@ def processes_on(host: str) -> dict[int, str]:
         try:
             user = int((entry / "status").read_text().partition("\nUid:\t")[2].split(maxsplit=1)[0])
             # Nodes have subordinate users' processes as well, and stay in the host's UTS namespace.
-            if (user == UID or 300_000 <= user < 365_536) and (entry / "ns/uts").stat().st_ino == uts:
+            if (user == UID or user in theirs) and (entry / "ns/uts").stat().st_ino == uts:
                 found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue

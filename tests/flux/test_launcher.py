@@ -74,7 +74,7 @@ program = launcher.node_program(hosts[2])
 answer([program, launcher.run(hosts[2], [*program, "a b", "ü"], stdin=b"x" * 300_000).stdout])
 """
     program, printed = ask(instance, code, at)
-    assert program[0] == "python3"
+    assert program[0].startswith("/")
     assert printed == "['a b', 'ü'] 300000\n"
     stored = instance.ask("stat", "-c", "%a %U", program[1].rpartition("/")[0], at="fl2")
     assert stored == "700 hpcfl"

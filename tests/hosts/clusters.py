@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 import pytest
 
 from tests.hosts.registry import Registry, serve_registry
+from tests.users import make_user, subordinate
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
@@ -97,7 +97,7 @@ class Account:
 
         Zombies are left out: they wait for somebody else's ``wait``.
         """
-        first = subordinate(self.name)
+        theirs = subordinate(self.name)
         found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -108,7 +108,7 @@ class Account:
                 words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:
                 continue
-            ours = uid == self.uid or first <= uid < first + 65536
+            ours = uid == self.uid or uid in theirs
             if ours and stat.rpartition(")")[2].split()[0] != "Z":
                 found[int(entry.name)] = words or stat.partition("(")[2].rpartition(")")[0]
         return found
@@ -192,15 +192,6 @@ class Cluster:
         return sorted(found)
 
 
-def subordinate(name: str) -> int:
-    """The first subordinate uid of a user."""
-    for line in Path("/etc/subuid").read_text().splitlines():
-        owner, first, _ = line.split(":")
-        if owner == name:
-            return int(first)
-    raise LookupError(f"{name} has no line in /etc/subuid")
-
-
 def namespace_of(pid: int) -> str:
     """The PID namespace of a process, "" when it is gone."""
     try:
@@ -236,16 +227,6 @@ def wait_for(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
             return found
         assert time.monotonic() < ends, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)
-
-
-def make_user(name: str) -> int:
-    """The uid of a user of this name, made when there is none; `useradd` gives it subordinate ids."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        argv = ["useradd", "--user-group", "--no-create-home", "--shell", "/bin/bash", name]
-        subprocess.run(argv, check=True, capture_output=True)
-    return pwd.getpwnam(name).pw_uid
 
 
 def python_for(uid: int) -> str:

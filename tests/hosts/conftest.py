@@ -7,7 +7,6 @@ for instance "ci 10.72.0.0/24 hpcci"; the user is made when there is none.
 from __future__ import annotations
 
 import os
-import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.clusters import account, cluster, registry, stranger  # noqa: F401  fixtures of this folder
+from tests.users import make_user
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "playbooks" / "roles" / "testhosts" / "files"
@@ -80,10 +80,7 @@ def virtual_hosts() -> Iterator[VirtualHosts]:
     need_root()
     prefix, subnet, user = os.environ.get("USERNETES_TESTHOSTS", "th 10.79.0.0/24 hpcth").split()
     hosts = VirtualHosts(prefix, subnet, user, 2)
-    try:
-        pwd.getpwnam(hosts.user)
-    except KeyError:
-        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", hosts.user], check=True)
+    make_user(hosts.user)
     hosts.call("down")
     hosts.call("up")
     yield hosts

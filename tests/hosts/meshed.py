@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.hosts.conftest import FILES, ROOT, VirtualHosts, need_root
+from tests.users import make_user
 from usernetes_deploy import bundle as bundles
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
@@ -167,19 +167,6 @@ def meshed() -> Iterator[Meshed]:
         cluster.ok("down")
     finally:
         hosts.call("down")
-
-
-def make_user(name: str) -> None:
-    """Make the test user, and give it subordinate ids, unless it has them."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", name], check=True)
-    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        lines = file.read_text().splitlines()
-        if not any(line.startswith(f"{name}:") for line in lines):
-            first = max([100000, *(sum(map(int, line.split(":")[1:])) for line in lines)])
-            file.write_text("\n".join([*lines, f"{name}:{first}:65536"]) + "\n")
 
 
 def shared_bundle(hosts: VirtualHosts) -> Path:

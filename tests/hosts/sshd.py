@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -16,15 +15,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.users import user_id
+from tests.users import make_user, user_id
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "playbooks" / "roles" / "testhosts" / "files"
 PREFIX = "sh"
 NETWORK = "10.74.0"
 USER = "hpcsh"
-UID = user_id(USER, 60074)
-SUBIDS = "400000:65536"
+UID = user_id(USER)
 STATE = Path("/var/lib/usernetes-testhosts") / PREFIX
 
 
@@ -39,18 +37,6 @@ def testhosts(*words: str) -> str:
 
 
 testhosts.__test__ = False  # type: ignore[attr-defined]
-
-
-def make_user() -> None:
-    """The unprivileged user of the tests, with subordinate ids; stays from one run to the next."""
-    try:
-        pwd.getpwnam(USER)
-    except KeyError:
-        call("useradd", "-m", "-u", str(UID), "-s", "/bin/bash", USER)
-    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        if f"{USER}:" not in file.read_text():
-            with file.open("a") as out:
-                out.write(f"{USER}:{SUBIDS}\n")
 
 
 class SshHost:
@@ -106,7 +92,7 @@ class SshHost:
 @contextlib.contextmanager
 def ssh_hosts(count: int) -> Iterator[list[SshHost]]:
     """`count` fresh hosts that let `USER` in with ``STATE/ssh/user_ed25519``; gone afterwards."""
-    make_user()
+    make_user(USER)
     testhosts("down")
     testhosts("--count", str(count), "up")
     try:

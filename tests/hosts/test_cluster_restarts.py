@@ -47,7 +47,7 @@ def kept(cluster: Cluster) -> dict[str, str]:
 
 
 def test_status_is_as_its_schema_says(cluster: Cluster) -> None:
-    schema = json.loads(resources.files("usernetes_deploy").joinpath("schema/status.json").read_text())
+    schema = json.loads(resources.files("usernetes_deploy").joinpath("cluster/schema/status.json").read_text())
     found = cluster.status()
     jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(found)
     assert found["healthy"]

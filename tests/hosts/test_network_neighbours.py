@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.hosts.clusters import users
-from tests.hosts.meshed import Meshed, eventually, make_user, simple_pod
+from tests.hosts.meshed import Meshed, eventually, simple_pod
+from tests.users import make_user
 from usernetes_deploy.network.mesh.uapi import Control, to_hex
 
 pytestmark = pytest.mark.cluster

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import yaml
 
+from usernetes_deploy import cpus
 from usernetes_deploy.errors import SpecError, UsageError
 
 API_VERSION = "usernetes.dev/v1alpha1"
@@ -382,10 +383,7 @@ def cpu_set(text: str) -> frozenset[int] | None:
     >>> sorted(cpu_set("0-1,8"))
     [0, 1, 8]
     """
-    cpus: set[int] = set()
-    for part in text.split(","):
-        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if not ends or int(ends[2] or ends[1]) < int(ends[1]):
-            return None
-        cpus.update(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
-    return frozenset(cpus)
+    try:
+        return cpus.parse(text)
+    except ValueError:
+        return None

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.paths import longest_socket_tail
 
 Severity = Literal["problem", "warning"]
-
-SOCKET_PATH_LIMIT = 107
-"""Bytes of the longest path that a unix socket can be bound to."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Need:
     node_dir: str = ""
     disk: int = 2 * 1024**3
     memory: int = 1024**3
-    socket_tail: int = 58
+    socket_tail: int = longest_socket_tail("a1b2c3d4-4095")
     ports: tuple[str, ...] = ()
     address: str = ""
     cidrs: tuple[str, ...] = ("10.244.0.0/16", "10.96.0.0/16", "10.64.0.0/16")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from usernetes_deploy.facts.base import Need, Problem, number, pairs, size
+from usernetes_deploy import cpus
+from usernetes_deploy.facts.base import Need, NotUnderstood, Problem, number, pairs, size
 
 COMMAND = """
 say online "$(getconf _NPROCESSORS_ONLN)"
@@ -44,11 +45,10 @@ def parse(text: str) -> Machine:
 
 def _count(cpu_list: str) -> int:
     """How many processors ``0-3,8`` are: 5."""
-    total = 0
-    for part in cpu_list.split(","):
-        first, _, last = part.partition("-")
-        total += number("machine", "allowed", last or first) - number("machine", "allowed", first) + 1
-    return total
+    try:
+        return len(cpus.parse(cpu_list))
+    except ValueError as error:
+        raise NotUnderstood("machine", f"allowed={cpu_list}") from error
 
 
 def judge(answer: Machine, need: Need) -> list[Problem]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from usernetes_deploy.facts.base import (
-    SOCKET_PATH_LIMIT,
     Need,
     NotUnderstood,
     Problem,
@@ -16,6 +16,7 @@ from usernetes_deploy.facts.base import (
     size,
     warning,
 )
+from usernetes_deploy.paths import SOCKET_PATH_LIMIT, base_in
 
 # The overlay try removes a file and replaces a directory: both need what home file systems lack (whiteouts, xattrs).
 COMMAND = """
@@ -163,8 +164,18 @@ def lacks(directory: Directory, need: Need, uid: int) -> str:
             bool(directory.own) and directory.own.split()[0] != str(uid),
             f"has a usernetes-{uid} that is not this user's own ({directory.own})",
         ),
+        (
+            _open_to_others(directory.own),
+            f"has a usernetes-{uid} that others may write to (chmod 700 {base_in(Path(directory.path), uid)})",
+        ),
     )
     return next((reason for failed, reason in checks if failed), "")
+
+
+def _open_to_others(own: str) -> bool:
+    """Whether ``UID MODE`` lets more than the owner exchange what lies there."""
+    mode = own.partition(" ")[2]
+    return bool(mode) and bool(int(mode, 8) & 0o022)
 
 
 def choose(answer: NodeDisk, need: Need, uid: int) -> Choice:

@@ -11,7 +11,6 @@ and no file system is shared: the node program travels on stdin, files in an arc
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
 import shutil
@@ -30,18 +29,11 @@ from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.flux_exec import Executor
 from usernetes_deploy.launch.flux_instance import Instance, Member
 from usernetes_deploy.launch.hostlist import node_name
+from usernetes_deploy.launch.program import put_program
 
 BACKGROUND_SINCE = (0, 79)  # the version of Flux that brought `flux exec --bg`
 JOIN_SECONDS = 2.0
 
-# Refuses a directory that another user made before us.
-STORE_PROGRAM = """
-umask 077
-base=/var/tmp/usernetes-$(id -u); mkdir -p "$base" && [ -O "$base" ] && [ ! -L "$base" ] || {
-  echo "$base belongs to another user" >&2; exit 1; }
-mkdir -p "$base/program" && half=$(mktemp "$base/program/.half.XXXXXX") && cat > "$half" &&
-  mv -f "$half" "$base/program/$1.pyz" && echo "$base/program/$1.pyz"
-"""
 EXTRACT = """
 umask 077
 folder=$(dirname "$3") && mkdir -p "$folder" && half=$(mktemp -d "$folder/.half.XXXXXX") || exit 1
@@ -64,7 +56,6 @@ class FluxLauncher:
         *,
         count: int | None = None,
         instance: Instance | None = None,
-        python: str = "python3",
         background: bool | None = None,
     ) -> None:
         if count is not None and count < 1:
@@ -72,10 +63,9 @@ class FluxLauncher:
         self.instance = instance or Instance()
         self._program = program
         self._count = count
-        self._python = python
         self._background = background
         self._hosts: tuple[Host, ...] | None = None
-        self._programs: dict[str, str] = {}
+        self._programs: dict[str, Sequence[str]] = {}
         self._joined: dict[str, Instance] = {}
         self._archives: dict[tuple[str, str, int, int], tuple[Instance, str]] = {}
         self._archive_lock = threading.Lock()
@@ -173,13 +163,13 @@ class FluxLauncher:
         return found
 
     def node_program(self, host: Host) -> Sequence[str]:
-        """``("python3", ".../node.pyz")`` on `host`; the program is put there first, on stdin (once per launcher)."""
+        """The Python that is on `host`, and the program, which is put there first, on stdin (once per launcher)."""
         if host.name not in self._programs:
             content = self._program.read_bytes()
-            digest = hashlib.sha256(content).hexdigest()[:16]
-            stored = self.run(host, ["sh", "-c", STORE_PROGRAM, "sh", digest], stdin=content).check(host.name)
-            self._programs[host.name] = stored.stdout.strip()
-        return (self._python, self._programs[host.name])
+            self._programs[host.name] = put_program(
+                content, lambda argv, stdin: self.run(host, argv, stdin=stdin), host.name
+            )
+        return self._programs[host.name]
 
     def run(self, host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Completed:
         """Run `argv` on `host` as a child of its broker; after `timeout` seconds it is killed, and `TimedOut` raised.

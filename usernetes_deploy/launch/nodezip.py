@@ -17,7 +17,16 @@ from pathlib import Path
 from usernetes_deploy.errors import UsernetesError
 
 PACKAGE = Path(__file__).parents[1]
-MEMBERS = ("api.py", "errors.py", "bundle/stage.py", "node/*.py", "network/*.py", "network/*/*.py")
+MEMBERS = (
+    "api.py",
+    "cpus.py",
+    "errors.py",
+    "paths.py",
+    "bundle/stage.py",
+    "node/*.py",
+    "network/*.py",
+    "network/*/*.py",
+)
 DRIVER_ONLY = {"network/keys.py"}
 EPOCH = (1980, 1, 1, 0, 0, 0)
 

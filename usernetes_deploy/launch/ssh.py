@@ -17,9 +17,10 @@ from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
-from usernetes_deploy.errors import CommandFailed, HostNotFit, UsernetesError
+from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.launch.base import WORKERS, Completed, Host, on_all
 from usernetes_deploy.launch.hostlist import Target, checked
+from usernetes_deploy.launch.program import TRIED, put_program
 from usernetes_deploy.launch.ssh_connect import Connection, Connector
 from usernetes_deploy.launch.ssh_exec import attach, execute
 
@@ -27,28 +28,6 @@ START_SECONDS = 60.0
 PROGRAM_SECONDS = 60.0
 # sshd's MaxSessions is 10 by default; one is left for a person.
 SESSIONS_PER_HOST = 9
-
-# Own directory: nobody else can have put a program there, and one name a content means nothing is ever overwritten.
-_PROGRAM = r"""
-umask 077
-d=/var/tmp/usernetes-$(id -u)
-mkdir "$d" 2>/dev/null || [ -e "$d" ] || { mkdir "$d"; exit 1; }
-if [ -L "$d" ] || [ ! -d "$d" ] || [ ! -O "$d" ]; then echo "$d belongs to somebody else" >&2; exit 4; fi
-chmod 700 "$d"
-p=$d/program/$2
-if [ "$(sha256sum 2>/dev/null < "$p/node.pyz")" = "$1  -" ]; then cat >/dev/null; else
-  trap 'rm -f "$p/.node.$$"' EXIT; trap 'exit 1' HUP INT TERM PIPE
-  mkdir -p "$p" && cat > "$p/.node.$$" || { cat >/dev/null; exit 1; }
-  [ "$(sha256sum < "$p/.node.$$")" = "$1  -" ] || { echo "the node program came damaged" >&2; exit 1; }
-  mv -f "$p/.node.$$" "$p/node.pyz" || exit 1
-fi
-for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9; do
-  found=$(command -v "$python") || continue
-  "$found" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || continue
-  printf '%s\n%s\n' "$found" "$p/node.pyz"; exit 0
-done
-exit 3
-"""
 
 _HAVE = 'exec 2>/dev/null; [ "$(sha256sum < "$1")" = "$2  -" ] && chmod "$3" "$1"'
 _RECEIVE = r"""
@@ -144,17 +123,11 @@ class SshLauncher:
         known = self._programs.get(host.name)
         if known:
             return known
-        content = self._program.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        argv, tried = ["sh", "-c", _PROGRAM, "sh", digest, digest[:16]], "put the node program in place"
-        done = self._execute(host, argv, iter([content]), PROGRAM_SECONDS, tried)
-        if done.returncode == 3:
-            remedy = f"usernetes prepare --tags prerequisites --hosts {host.name}"
-            raise HostNotFit([("there is no Python 3.9 or newer", remedy)], node=host.name)
-        if done.returncode:
-            raise _failed(done, host, tried)
-        python, path = done.stdout.splitlines()
-        self._programs[host.name] = (python, path)
+        self._programs[host.name] = put_program(
+            self._program.read_bytes(),
+            lambda argv, stdin: self._execute(host, argv, iter([stdin]), PROGRAM_SECONDS, TRIED),
+            host.name,
+        )
         return self._programs[host.name]
 
     def run(self, host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Completed:

@@ -10,6 +10,7 @@ from usernetes_deploy.errors import HostNotFit
 from usernetes_deploy.facts import HostFacts, Problem
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network import backend_named
+from usernetes_deploy.paths import base_in
 from usernetes_deploy.phases.probe_nodes import fixed_mesh_port, need, tolerated
 
 
@@ -93,7 +94,7 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
     index = up.indices[host.name]
     disk = facts.choose_node_dir(answers, need(spec))
     link = facts.choose_interface(answers, need(spec))
-    base = Path(disk.path) / f"usernetes-{answers.user.uid}"
+    base = base_in(Path(disk.path), answers.user.uid)
     local = up.launcher.name == "local"
     mesh_port = free_port(up, host, answers, "udp")
     if isinstance(link, str) or mesh_port is None:
