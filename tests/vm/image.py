@@ -20,11 +20,34 @@ import tomllib
 from pathlib import Path
 
 RELEASE = "bookworm"
-PACKAGES = (
-    "systemd systemd-sysv dbus dbus-user-session libpam-systemd linux-image-cloud-amd64 initramfs-tools uidmap "
-    "slirp4netns passt nftables iptables iproute2 apparmor openssh-server python3 util-linux procps kmod "
-    "ca-certificates sudo udev ifupdown isc-dhcp-client passwd login"
-).split()
+PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "dbus-user-session",
+    "libpam-systemd",
+    "linux-image-cloud-amd64",
+    "initramfs-tools",
+    "uidmap",
+    "slirp4netns",
+    "passt",
+    "nftables",
+    "iptables",
+    "iproute2",
+    "apparmor",
+    "openssh-server",
+    "python3",
+    "util-linux",
+    "procps",
+    "kmod",
+    "ca-certificates",
+    "sudo",
+    "udev",
+    "ifupdown",
+    "isc-dhcp-client",
+    "passwd",
+    "login",
+]
 CHECKOUT = Path(__file__).resolve().parents[2]
 USERS = {"alice": 1001, "bob": 1002}
 NOT_IN_THE_GUEST = ("ansible-core",)  # only `usernetes prepare` needs it
