@@ -85,7 +85,7 @@ class Place:
     node_dir: Path
     outer: str
     cgroups: str  # delegated | none
-    scope: bool  # a systemd scope of the user's has to be asked for, to have a delegated cgroup
+    manager: str  # where the user's systemd listens, when it has to be asked for a scope: a delegated cgroup; else ""
     nameservers: tuple[str, ...]
     mesh_port: int
     api_port: int | None

@@ -18,7 +18,8 @@ say mode $mode; say own "$own"
 own_controllers=- own_writable=no
 if [ $mode = v2 ] && [ -d "/sys/fs/cgroup$own" ]; then
   read -r own_controllers < "/sys/fs/cgroup$own/cgroup.controllers" || own_controllers=-
-  if [ "$uid" != 0 ] && [ -w "/sys/fs/cgroup$own" ] && [ -w "/sys/fs/cgroup$own/cgroup.procs" ]; then
+  if [ "$uid" != 0 ] && [ -w "/sys/fs/cgroup$own" ] && [ -w "/sys/fs/cgroup$own/cgroup.procs" ] &&
+     [ -w "/sys/fs/cgroup$own/cgroup.subtree_control" ]; then
     own_writable=yes
   fi
 fi
@@ -30,9 +31,16 @@ if [ $mode = v2 ] && [ -d $unit ]; then
   if [ "$uid" != 0 ] && [ -w $unit ]; then unit_writable=yes; fi
 fi
 say unit_controllers "$unit_controllers"; say unit_writable $unit_writable
-manager=no
-if [ -S "${XDG_RUNTIME_DIR:-/run/user/$uid}/systemd/private" ]; then manager=yes; fi
-say manager $manager
+manager=/run/user/$uid scope=-
+if [ ! -S $manager/systemd/private ]; then manager=${XDG_RUNTIME_DIR:--}; fi
+if [ ! -S "$manager/systemd/private" ]; then manager=-; fi
+if [ "$manager" != - ] && [ $unit_writable = yes ]; then
+  # A job has often neither variable, though the user's systemd runs.
+  scope=$(XDG_RUNTIME_DIR=$manager DBUS_SESSION_BUS_ADDRESS=unix:path=$manager/bus timeout 20 \
+    systemd-run --user --scope --quiet --collect --property=Delegate=yes true 2>&1 < /dev/null)
+  if [ $? = 0 ]; then scope=ok; else scope=${scope:-no answer}; fi
+fi
+say manager "$manager"; say scope "$scope"
 """
 
 WANTED = ("cpu", "memory", "pids")
@@ -42,9 +50,10 @@ WANTED = ("cpu", "memory", "pids")
 class Cgroups:
     """What the user may write to.
 
-    `own` is the cgroup of the probe, as in /proc/self/cgroup (v2 part); `unit` is the user's systemd instance, which
-    `manager` says is running. `via` is how a node gets limits: from its own cgroup when the batch system delegated
-    it ("flux sdexec" or "own cgroup"), from "systemd user", or "" when there is no way.
+    `own` is the cgroup of the probe, as in /proc/self/cgroup (v2 part); `unit` is the user's systemd instance, and
+    `manager` the folder where it listens (what XDG_RUNTIME_DIR has to say), "" when none runs. `scope` is "ok" when it
+    has given the probe a scope, else what it said. `via` is how a node gets limits: from its own cgroup when the batch
+    system delegated it ("flux sdexec" or "own cgroup"), from "systemd user", or "" when there is no way.
     """
 
     mode: Literal["v2", "hybrid", "v1", "none"]
@@ -53,16 +62,19 @@ class Cgroups:
     own_writable: bool
     unit_controllers: tuple[str, ...]
     unit_writable: bool
-    manager: bool
+    manager: str
+    scope: str
 
     @property
     def via(self) -> str:
         """The way to limits: "flux sdexec", "own cgroup", "systemd user" or ""."""
+        by_systemd = self.unit_writable and self.scope == "ok" and set(WANTED) <= set(self.unit_controllers)
+        # What belongs to the user's systemd is asked of it, and not taken: it would put its own things in the way.
+        if by_systemd and "/user@" in self.own:
+            return "systemd user"
         if self.own_writable and set(WANTED) <= set(self.own_controllers):
             return "flux sdexec" if "flux" in self.own or "imp-shell" in self.own else "own cgroup"
-        if self.unit_writable and self.manager and set(WANTED) <= set(self.unit_controllers):
-            return "systemd user"
-        return ""
+        return "systemd user" if by_systemd else ""
 
     @property
     def delegated(self) -> tuple[str, ...]:
@@ -81,13 +93,15 @@ class Cgroups:
             )
         if self.unit_writable and self.manager:
             lacking = ", ".join(name for name in WANTED if name not in self.unit_controllers)
-            return f"cgroup v2 controllers not delegated to the user: {lacking}"
+            if lacking:
+                return f"cgroup v2 controllers not delegated to the user: {lacking}"
+            return f"the user's systemd gives no scope: {self.scope}"
         return "no cgroup is delegated to this session"
 
 
 def parse(text: str) -> Cgroups:
     """Read the answer."""
-    keys = ["mode", "own", "own_controllers", "own_writable", "unit_controllers", "unit_writable", "manager"]
+    keys = ["mode", "own", "own_controllers", "own_writable", "unit_controllers", "unit_writable", "manager", "scope"]
     answer = pairs("cgroups", text, keys)
     mode = answer["mode"]
     if mode not in {"v2", "hybrid", "v1", "none"}:
@@ -99,7 +113,8 @@ def parse(text: str) -> Cgroups:
         answer["own_writable"] == "yes",
         _names(answer["unit_controllers"]),
         answer["unit_writable"] == "yes",
-        answer["manager"] == "yes",
+        "" if answer["manager"] == "-" else answer["manager"],
+        "" if answer["scope"] == "-" else answer["scope"],
     )
 
 

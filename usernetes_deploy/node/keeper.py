@@ -20,7 +20,7 @@ from typing import Any
 
 from usernetes_deploy import cpus
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node import folder, rootlesskit
+from usernetes_deploy.node import cgroups, folder, rootlesskit
 from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
 from usernetes_deploy.node.procfs import child_named, start_time, wait_for_end
@@ -103,6 +103,7 @@ class Keeper:
         self.restarts = 0
         self.last_exit: str | None = None
         self._lock: int | None = None
+        self._cgroup: Path | None = None  # the node's own, when one was delegated
         self._child: subprocess.Popen[bytes] | None = None
         self._ending = Flag()
         self._why = ""  # the child was killed by us, for this reason
@@ -129,6 +130,8 @@ class Keeper:
             shared = self.config.shared and str(folder.of_shared_volumes(Path(self.config.shared)))
             self.config = self.config._replace(shared=shared, pod_cpus=share_of_the_host())
             hold_to(self.config.system_cpus, name)
+            if self.config.cgroups == "delegated":
+                self._cgroup = cgroups.divide(root.name)
         except UsernetesError as error:
             # A launcher may not hear our stderr; `status` shows this log where there is no keeper.
             (self.config.logs / "node.log").write_text(f"{error}\n")
@@ -161,6 +164,9 @@ class Keeper:
                 self._ending.wait(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             (self.config.root / folder.KEEPER).unlink(missing_ok=True)
+            if self._cgroup:
+                with contextlib.suppress(OSError):  # its processes are dying; the batch system or systemd removes it
+                    cgroups.remove(self._cgroup)
         finally:
             os.close(self._lock)
         return guard.wait() if guard else 0
@@ -185,7 +191,9 @@ class Keeper:
     def _once(self) -> int:
         rootlesskit.remove_state(self.config)
         try:
-            self._child = rootlesskit.launch(self.config, self.program)
+            if self._cgroup:
+                cgroups.renew(self._cgroup)
+            self._child = rootlesskit.launch(self.config, self.program, cgroup=self._cgroup)
         except OSError as error:
             raise UsernetesError(str(error), node=self.config.name) from error
         if self._ending.is_set():  # told so while the child was being made

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
+from usernetes_deploy.node import cgroups
 from usernetes_deploy.node.config import API_PORT, COPIED_UP, NodeConfig, in_memory
 from usernetes_deploy.node.procfs import die_with_parent
 
@@ -43,7 +45,7 @@ def rootlesskit_argv(config: NodeConfig, program: list[str]) -> list[str]:
         *(f"--copy-up={path}" for path in COPIED_UP),
     ]
     if config.cgroups == "delegated":
-        argv += ["--cgroupns", "--evacuate-cgroup2=usernetes"]
+        argv += ["--cgroupns", f"--evacuate-cgroup2={cgroups.INSIDE}"]
     if config.control_plane:
         argv.append(f"--publish=0.0.0.0:{config.api_port}:{API_PORT}/tcp")
     return [*argv, *program]
@@ -53,13 +55,20 @@ def launch(
     config: NodeConfig,
     program: list[str],
     *,
+    cgroup: Path | None = None,
     environment: Mapping[str, str] | None = None,
     start_new_session: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start `program` in new namespaces, with the blob on stdin and its words in node.log; it ends with this process.
 
-    `environment` is what it gets beside the clean one. Raises `OSError`.
+    `environment` is what it gets beside the clean one, `cgroup` where it goes. Raises `OSError`.
     """
+
+    def begin() -> None:
+        die_with_parent()
+        if cgroup:
+            cgroups.enter(cgroup)
+
     blob = in_memory(config.to_json())
     try:
         with (config.logs / "node.log").open("ab") as log:
@@ -69,7 +78,7 @@ def launch(
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=start_new_session,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  one prctl, and no thread runs here
+                preexec_fn=begin,  # noqa: PLW1509  a prctl and a write, and no thread runs here
                 env={**clean_environment(config), **(environment or {})},
             )
     finally:

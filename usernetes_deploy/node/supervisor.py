@@ -23,7 +23,7 @@ from usernetes_deploy.api import Api
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import resolvers
 from usernetes_deploy.network.base import Context
-from usernetes_deploy.node import control, control_plane, devices, filesystem, kubelet, proxy, runtime
+from usernetes_deploy.node import cgroups, control, control_plane, devices, filesystem, kubelet, proxy, runtime
 from usernetes_deploy.node.cluster_api import PATIENCE, as_kubelet, identity, wait_for_api
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
 from usernetes_deploy.node.following import Following
@@ -122,6 +122,8 @@ class Supervisor:
         """Start everything that this node is made of; returns before all of it runs."""
         config = self.config
         raise_limits()
+        if config.cgroups == "delegated":
+            cgroups.show()
         filesystem.prepare(config)
         filesystem.write_files(config)
         control.serve(config.root / "control.sock", {"status": self._answer_status, "network": self._change_network})

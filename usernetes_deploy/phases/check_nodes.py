@@ -109,7 +109,7 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
         node_dir=base / f"{up.cluster_id}-{index}",
         outer=outer,
         cgroups="delegated" if answers.cgroups.via else "none",
-        scope=answers.cgroups.via == "systemd user",
+        manager=answers.cgroups.manager if answers.cgroups.via == "systemd user" else "",
         nameservers=tuple(spec.network.nameservers or answers.resolver.best_first()),
         mesh_port=mesh_port,
         api_port=free_port(up, host, answers, "tcp") if index == 0 else None,

@@ -52,9 +52,12 @@ class StartNodes:
 def scope(place: Place, cluster_id: str) -> list[str]:
     """What stands before the node's command where the user's systemd has to delegate a cgroup to it.
 
-    With ``--scope`` the command stays ours: its stdin, its environment and its end are not systemd's.
+    With ``--scope`` the command stays ours: its stdin and its end are not systemd's. In a batch job nothing says where
+    the user's systemd is, so the command does.
     """
-    if not place.scope:
+    if not place.manager:
         return []
+    where = [f"XDG_RUNTIME_DIR={place.manager}", f"DBUS_SESSION_BUS_ADDRESS=unix:path={place.manager}/bus"]
     unit = f"usernetes-{cluster_id}-{place.node_dir.name.rpartition('-')[2]}"
-    return ["systemd-run", "--user", "--scope", "--quiet", "--collect", f"--unit={unit}", "--property=Delegate=yes"]
+    scoped = ["systemd-run", "--user", "--scope", "--quiet", "--collect", f"--unit={unit}", "--property=Delegate=yes"]
+    return ["env", *where, *scoped]

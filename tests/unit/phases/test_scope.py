@@ -19,7 +19,7 @@ def place(*, in_scope: bool) -> Place:
         node_dir=folder / "a1b2c3d4-2",
         outer="slirp4netns",
         cgroups="delegated" if in_scope else "none",
-        scope=in_scope,
+        manager="/run/user/1000" if in_scope else "",
         nameservers=(),
         mesh_port=20000,
         api_port=None,
@@ -28,7 +28,11 @@ def place(*, in_scope: bool) -> Place:
 
 def test_a_node_with_a_user_manager_gets_a_delegated_scope_named_after_it() -> None:
     argv = scope(place(in_scope=True), "a1b2c3d4")
-    assert argv[:3] == ["systemd-run", "--user", "--scope"]
+    assert argv[0] == "env"
+    assert "XDG_RUNTIME_DIR=/run/user/1000" in argv
+    assert "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus" in argv
+    command = argv.index("systemd-run")
+    assert argv[command : command + 3] == ["systemd-run", "--user", "--scope"]
     assert "--unit=usernetes-a1b2c3d4-2" in argv
     assert "--property=Delegate=yes" in argv
 
