@@ -48,6 +48,7 @@ class BringUp:
     peers: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # existing node -> its new part of the network
     objects: list[dict[str, Any]] = field(default_factory=list)  # of the network, applied again when nodes come
     handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    under_way: set[str] = field(default_factory=set)  # hosts whose start was begun and has not returned
     may_run: bool = False  # nodes were told to start and not yet seen to have ended
     missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes
 

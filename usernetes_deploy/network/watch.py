@@ -18,6 +18,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 CONNECT_TIMEOUT = 20.0
 # The server ends a watch after 30 to 60 minutes; a silence far beyond means a dead connection.
 SILENCE = 2 * 3600.0
+# A server that is gone without a word is noticed in two minutes: (option, seconds, or how many times).
+PROBES = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
 class Watch:
@@ -82,6 +84,7 @@ class Watch:
             response = self._get(connection, query)
             if connection.sock:
                 connection.sock.settimeout(SILENCE)
+                keep_alive(connection.sock)
             for event in events(response):
                 if self.take(event):
                     self._changed()
@@ -112,6 +115,13 @@ class Watch:
         if response.status != http.client.OK:
             raise UsernetesError(f"HTTP {response.status}: {response.read(300)!r}", tried=f"GET {path}")
         return response
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the kernel ask whether the other side is still there while nothing is said."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in PROBES:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def events(response: Any) -> Iterator[Any]:

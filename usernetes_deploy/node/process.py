@@ -134,9 +134,9 @@ class Component:
         try:
             if self.prepare:
                 self.prepare()
+            words = self.stdin()
         except Exception as error:  # whatever keeps it from starting is its reason, shown by status
             return str(error) or type(error).__name__
-        words = self.stdin()
         try:
             with self.log.open("ab") as log:
                 process = subprocess.Popen(

@@ -32,6 +32,7 @@ from usernetes_deploy.node.network_part import NetworkPart
 from usernetes_deploy.node.process import Component, wait_until
 from usernetes_deploy.node.publishing import Publishing
 
+MOST_FILES = 1 << 20
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 
 
@@ -362,9 +363,15 @@ def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:
 
 
 def raise_limits() -> None:
-    """Locked memory, open files and stack up to the hard limit: pods inherit them, and UCX needs the first."""
+    """Locked memory, open files and stack up to the hard limit: pods inherit them, and UCX needs the first.
+
+    Of open files a million at most: programs that go through all that there might be (old MySQL, RabbitMQ, yum) would
+    take minutes and gigabytes over the thousand millions that systemd allows.
+    """
     for number in (resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK):
         hard = resource.getrlimit(number)[1]
+        if number == resource.RLIMIT_NOFILE and (hard == resource.RLIM_INFINITY or hard > MOST_FILES):
+            hard = MOST_FILES
         resource.setrlimit(number, (hard, hard))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp, Place
 from usernetes_deploy.cluster.nodes import members_of, stop_nodes
+from usernetes_deploy.errors import TimedOut
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.phases.probe_nodes import tolerated
 from usernetes_deploy.phases.record_cluster import record
@@ -26,7 +27,15 @@ class StartNodes:
             blob = blobs[host.name]
             program = [*scope(up.places[host.name], up.cluster_id), *up.launcher.node_program(host)]
             argv = [*program, "run", f"--directory={blob.node_dir}"]
-            up.handles[host.name] = up.launcher.start(host, argv, stdin=blob.to_json())
+            up.under_way.add(host.name)
+            try:
+                up.handles[host.name] = up.launcher.start(host, argv, stdin=blob.to_json())
+            except TimedOut:
+                raise  # it may arrive all the same
+            except BaseException:
+                up.under_way.discard(host.name)
+                raise
+            up.under_way.discard(host.name)
             return host.name
 
         up.may_run = True
@@ -42,7 +51,7 @@ class StartNodes:
         document = up.state.read()
         begun = [member for member in members_of(document) if member.host.name in up.indices]
         # A start that was begun and has not returned may reach its host after we have stopped what is there.
-        late = {member.host.name for member in begun} - set(up.handles)
+        late = frozenset(up.under_way)
         outcome = stop_nodes(up.launcher, document, begun, keep=evidence, late=late, say=up.report.line)
         outcome.check("stop the nodes")
         up.may_run = False

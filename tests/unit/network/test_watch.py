@@ -6,6 +6,7 @@ import http.client
 import http.server
 import io
 import json
+import socket
 import ssl
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.network.watch import Watch, events
+from usernetes_deploy.network.watch import PROBES, Watch, events, keep_alive
 
 
 def item(uid: str, **fields: Any) -> dict[str, Any]:
@@ -93,3 +94,12 @@ class Plain(Watch):
 
     def _connect(self) -> http.client.HTTPConnection:  # type: ignore[override]
         return http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=20)
+
+
+def test_the_kernel_asks_whether_the_server_is_still_there() -> None:
+    with socket.socket() as connection:
+        keep_alive(connection)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        seconds = [connection.getsockopt(socket.IPPROTO_TCP, option) for option, _ in PROBES]
+    idle, between, times = seconds
+    assert idle + between * times <= 120

@@ -195,3 +195,20 @@ def test_the_tail_of_no_log_is_nothing(tmp_path: Path) -> None:
     assert tail(tmp_path / "none") == []
     (tmp_path / "log").write_bytes(b"a\n\xff\nc\n")
     assert tail(tmp_path / "log", 2) == ["\ufffd", "c"]
+
+
+def test_a_component_whose_input_cannot_be_made_is_tried_again_and_says_why(
+    make: Callable[..., Component], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def words() -> bytes:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            raise ValueError("no configuration yet")
+        return b""
+
+    component = make("import time; time.sleep(60)", stdin=words)
+    until(lambda: component.pid)
+    assert component.snapshot()["lastExit"] == "no configuration yet"
+    assert component.snapshot()["restarts"] == 1
