@@ -83,7 +83,11 @@ def lines(path: Path) -> list[str]:
 
 
 def written(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    """The JSON document in a file; {} while it is not there, or not whole yet."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def test_a_node_that_dies_is_started_again_and_the_reason_is_written_down(
