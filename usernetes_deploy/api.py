@@ -10,14 +10,12 @@ import http.client
 import json
 import ssl
 import threading
-import time
 import urllib.parse
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from usernetes_deploy.errors import TimedOut, UsernetesError
 
-T = TypeVar("T")
 FIELD_MANAGER = "usernetes"
 PLURALS = {"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies", "StorageClass": "storageclasses",
            "RuntimeClass": "runtimeclasses", "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
@@ -43,18 +41,6 @@ def is_momentary(error: BaseException) -> bool:
     """Whether asking again may help: there was no answer, or one of a server that starts or has too much to do."""
     status = getattr(error, "status", None)
     return isinstance(error, TimedOut) or (status is not None and (status in (0, 429) or status >= 500))
-
-
-def patiently(call: Callable[[], T], seconds: float) -> T:
-    """What `call` returns, called again while its errors are momentary; raises the last one after `seconds`."""
-    ends = time.monotonic() + seconds
-    while True:
-        try:
-            return call()
-        except UsernetesError as error:
-            if not is_momentary(error) or time.monotonic() > ends:
-                raise
-        time.sleep(0.2)
 
 
 class Api:

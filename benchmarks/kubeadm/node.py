@@ -13,8 +13,8 @@ from pathlib import Path
 
 from usernetes_deploy.node import filesystem, proxy, runtime
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, NodeConfig
-from usernetes_deploy.node.process import wait_until
 from usernetes_deploy.node.supervisor import Supervisor, raise_limits
+from usernetes_deploy.waiting import until
 
 PATIENCE = 3600.0
 ETCD = Path("/var/lib/etcd")
@@ -61,15 +61,15 @@ class Machine(Supervisor):
                 "KUBELET_EXTRA_ARGS": f"--node-ip={config.node_ip}",
                 "PATH": f"{runtime.HELPERS}:{os.environ['PATH']}",
             },
-            prepare=lambda: wait_until(
-                lambda: FLAGS.exists() and CONFIGURATION.exists(), PATIENCE, "told by kubeadm to start"
+            prepare=lambda: until(
+                lambda: FLAGS.exists() and CONFIGURATION.exists(), PATIENCE, "kubeadm tells it to start", pause=0.02
             ),
         )
         proxy.write_config(config)
         self.spawn(
             "kube-proxy",
             proxy.argv(config),
-            prepare=lambda: wait_until(PROXY_CREDENTIAL.exists, PATIENCE, "given a credential"),
+            prepare=lambda: until(PROXY_CREDENTIAL.exists, PATIENCE, "it has a credential", pause=0.02),
         )
 
 

@@ -19,7 +19,8 @@ from usernetes_deploy.cluster import status as statuses
 from usernetes_deploy.cluster.launchers import launcher_for
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import located, node_program, report, roots
-from usernetes_deploy.errors import TimedOut, UsernetesError
+from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.waiting import until
 
 NAME = "usernetes-demo"  # `demo` is what people call their own
 PATIENCE = 60.0
@@ -70,9 +71,11 @@ def visit(api: Api, busybox: str) -> str:
     *application, visitor = objects
     for manifest in application:
         api.apply(manifest)
-    wait(lambda: _rolled_out(api.get("/apis/apps/v1/namespaces/default/daemonsets/web")), "the web servers are ready")
+    servers = "/apis/apps/v1/namespaces/default/daemonsets/web"
+    until(lambda: _rolled_out(api.get(servers)), PATIENCE, "the web servers are ready", pause=0.2)
     api.apply(visitor)
-    wait(lambda: _succeeded(api.get("/apis/batch/v1/namespaces/default/jobs/visitor")), "the visitor is done")
+    job = "/apis/batch/v1/namespaces/default/jobs/visitor"
+    until(lambda: _succeeded(api.get(job)), PATIENCE, "the visitor is done", pause=0.2)
     pods = api.get("/api/v1/namespaces/default/pods?labelSelector=batch.kubernetes.io/job-name=visitor")["items"]
     done = next(pod for pod in pods if pod["status"]["phase"] == "Succeeded")
     return str(api.get(f"/api/v1/namespaces/default/pods/{done['metadata']['name']}/log")).rstrip()
@@ -90,15 +93,6 @@ def _succeeded(item: dict[str, Any]) -> bool:
     if any(condition["type"] == "Failed" for condition in status.get("conditions", ())):
         raise UsernetesError("the visitor did not reach the web servers by name", tried="run the demo's application")
     return bool(status.get("succeeded"))
-
-
-def wait(holds: Any, what: str) -> None:
-    """Ask five times a second; raises `TimedOut` naming what did not come."""
-    ends = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > ends:
-            raise TimedOut(f"not within {PATIENCE:g} s: {what}")
-        time.sleep(0.2)
 
 
 TASKS = (demo,)

@@ -6,7 +6,6 @@ import json as jsonlib
 import os
 import secrets
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ from usernetes_deploy.cluster.spec import ClusterSpec, load
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show
 from usernetes_deploy.console.text import table
-from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
+from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import on_all
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
 from usernetes_deploy.phases.make_identities import dns_ip
+from usernetes_deploy.waiting import until
 
 NODE_HELP = "which node's network to enter (default: the one on this host)"
 NAMESPACE_HELP = "namespace whose Services have short names"
@@ -224,20 +224,26 @@ def find_service(api: Api, path: str, name: str, namespace: str) -> Mapping[str,
 
 def where_it_answers(api: Api, path: str) -> list[str]:
     """Wait until a Service is published; the addresses and ports of the hosts, one a line."""
-    ends = time.monotonic() + EXPOSE_TIMEOUT
-    while time.monotonic() < ends:
-        service = api.get(path)
-        if service["spec"]["type"] == "NodePort":
-            there = dict.fromkeys(hosts(api).values())
-            return [f"{host}:{port['nodePort']}" for host in there for port in service["spec"]["ports"]]
-        refused = [event["message"] for event in events_of(api, service) if event["reason"] == "SourceRangesRefused"]
-        if refused:
-            raise UsernetesError(refused[0], tried=f"expose {service['metadata']['name']}")
-        ingress = service["status"].get("loadBalancer", {}).get("ingress")
-        if ingress:
-            return [line for entry in ingress for line in answering(entry, service["spec"]["ports"])]
-        time.sleep(0.1)
-    raise TimedOut(f"not published within {EXPOSE_TIMEOUT:g} s", tried=path, remedy="usernetes logs")
+    return until(
+        lambda: published(api, path),
+        EXPOSE_TIMEOUT,
+        "the Service is published",
+        tried=f"expose {path.rpartition('/')[2]}",
+        remedy="usernetes logs",
+    )
+
+
+def published(api: Api, path: str) -> list[str]:
+    """Where a Service answers now; [] while it does not. Raises `UsernetesError` when it never will."""
+    service = api.get(path)
+    if service["spec"]["type"] == "NodePort":
+        there = dict.fromkeys(hosts(api).values())
+        return [f"{host}:{port['nodePort']}" for host in there for port in service["spec"]["ports"]]
+    refused = [event["message"] for event in events_of(api, service) if event["reason"] == "SourceRangesRefused"]
+    if refused:
+        raise UsernetesError(refused[0], tried=f"expose {service['metadata']['name']}")
+    ingress = service["status"].get("loadBalancer", {}).get("ingress") or []
+    return [line for entry in ingress for line in answering(entry, service["spec"]["ports"])]
 
 
 def answering(entry: Mapping[str, Any], ports: list[Mapping[str, Any]]) -> list[str]:

@@ -11,13 +11,12 @@ import ipaddress
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from usernetes_deploy.errors import CommandFailed, TimedOut, UsageError
+from usernetes_deploy.errors import CommandFailed, UsageError
 
 Config = Mapping[str, Any]
 
@@ -137,15 +136,6 @@ class Backend(Protocol):
 
     def status(self, config: Config, context: Context) -> Mapping[str, Any]:
         """Return counters for `usernetes status`, JSON-able."""
-
-
-def wait_for(what: str, ready: Callable[[], bool], timeout: float, step: float = 0.01) -> None:
-    """Call `ready` until it is true; raise `TimedOut` naming `what` after `timeout` seconds."""
-    ends = time.monotonic() + timeout
-    while not ready():
-        if time.monotonic() > ends:
-            raise TimedOut(f"{what} did not come within {timeout:g} s")
-        time.sleep(step)
 
 
 def write_conflist(folder: Path, name: str, subnet: str, mtu: int, data_folder: Path) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ssl
-import time
 
 from usernetes_deploy.api import Api, client_context
-from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node.config import PKI, NodeConfig
+from usernetes_deploy.waiting import until
 
 PATIENCE = 120.0  # seconds
 
@@ -29,15 +28,11 @@ def wait_for_api(config: NodeConfig, *, serving: bool = False) -> None:
     """Ask until the API is ready; less and less often, for a thousand nodes ask at once.
 
     `serving`: until it answers for our Node. /readyz waits for roles that are written a second later, of which
-    neither a kubelet nor the cluster's administrator needs any. Raises `UsernetesError` when patience is at its end.
+    neither a kubelet nor the cluster's administrator needs any. Raises `TimedOut` when patience is at its end.
     """
-    api, pause, ends = as_kubelet(config), 0.05, time.monotonic() + PATIENCE
-    path = f"/api/v1/nodes/{config.name}"
+    api, path = as_kubelet(config), f"/api/v1/nodes/{config.name}"
+    look = (lambda: api.serves(path)) if serving else api.ready
     try:
-        while not (api.serves(path) if serving else api.ready()):
-            if time.monotonic() > ends:
-                raise UsernetesError(f"the API at {api.server} is not ready after {PATIENCE:g} s")
-            time.sleep(pause)
-            pause = min(pause * 1.15, 1.0)
+        until(look, PATIENCE, f"the API at {api.server} is ready", pause=0.05, longest=1.0)
     finally:
         api.close()

@@ -41,7 +41,7 @@ class Component:
         log: Path,
         env: Mapping[str, str] | None = None,
         stdin: Callable[[], bytes] = lambda: b"",
-        prepare: Callable[[], None] | None = None,
+        prepare: Callable[[], object] | None = None,
         started: Callable[[subprocess.Popen[bytes]], None] | None = None,
         changed: Callable[[], None] = lambda: None,
         timer_slack: float = 0.0,
@@ -189,18 +189,6 @@ def how_it_ended(returncode: int) -> str:
         except ValueError:
             return f"killed by signal {-returncode}"
     return f"exit code {returncode}"
-
-
-def wait_until(check: Callable[[], bool], seconds: float, what: str, alive: Callable[[], bool] = lambda: True) -> None:
-    """Ask every 20 ms (slower after 2 s) until `check` holds; raises RuntimeError when `alive` ends or time is up."""
-    began = time.monotonic()
-    while not check():
-        waited = time.monotonic() - began
-        if not alive():
-            raise RuntimeError(f"ended before {what}")
-        if waited > seconds:
-            raise RuntimeError(f"not {what} after {seconds:g} s")
-        time.sleep(0.02 if waited < 2 else 0.1)
 
 
 def tail(path: Path, lines: int = 5) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import resource
 import socket
@@ -29,10 +30,12 @@ from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
 from usernetes_deploy.node.following import Following
 from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.network_part import NetworkPart
-from usernetes_deploy.node.process import Component, wait_until
+from usernetes_deploy.node.process import Component
 from usernetes_deploy.node.publishing import Publishing
+from usernetes_deploy.waiting import retry, until
 
 MOST_FILES = 1 << 20
+SOON = 0.02  # seconds between looks for what takes moments
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 
 
@@ -66,7 +69,7 @@ class Supervisor:
         in_netns: bool = True,
         env: Mapping[str, str] | None = None,
         stdin: Callable[[], bytes] = lambda: b"",
-        prepare: Callable[[], None] | None = None,
+        prepare: Callable[[], object] | None = None,
         started: Callable[[subprocess.Popen[bytes]], None] | None = None,
         timer_slack: float = 0.0,
     ) -> Component:
@@ -185,7 +188,7 @@ class Supervisor:
             "kube-apiserver",
             control_plane.apiserver(config),
             env=env,
-            prepare=lambda: wait_until(etcd.ready.is_set, 60, "etcd listening"),
+            prepare=lambda: until(etcd.ready.is_set, 60, "etcd listens", pause=SOON),
             started=self._api_started,
             timer_slack=control_plane.TIMER_SLACK,
         )
@@ -209,11 +212,13 @@ class Supervisor:
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
                 return probe.connect_ex(("127.0.0.1", control_plane.ETCD_PORT)) == 0
 
-        wait_until(lambda: control.in_netns(self.netns, listening), 60, "listening", lambda: process.poll() is None)
+        look = lambda: control.in_netns(self.netns, listening)  # noqa: E731
+        until(look, 60, "etcd listens", pause=SOON, longest=0.1, alive=lambda: process.poll() is None)
 
     def containerd_started(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until containerd listens; the first time the node's own images are loaded."""
-        wait_until(Path(CONTAINERD_SOCKET).exists, 30, "listening", lambda: process.poll() is None)
+        look = Path(CONTAINERD_SOCKET).exists
+        until(look, 30, "containerd listens", pause=SOON, longest=0.1, alive=lambda: process.poll() is None)
         self.mark("containerd")
         if not self._images.is_set():
             threads = [
@@ -234,7 +239,7 @@ class Supervisor:
             self.write_status()
 
     def _before_kubelet(self, containerd: Component) -> None:
-        wait_until(containerd.ready.is_set, 60, "containerd ready")
+        until(containerd.ready.is_set, 60, "containerd is ready", pause=SOON, longest=0.1)
         wait_for_api(self.config, serving=True)
 
     def _wait_for_api(self) -> None:
@@ -242,15 +247,18 @@ class Supervisor:
 
     def _tell_storage(self, process: subprocess.Popen[bytes]) -> None:
         """Complete the Node's status as soon as its kubelet has made it."""
-        api, pause = as_kubelet(self.config), 0.1
+        if process.poll() is not None:
+            return
+        api = as_kubelet(self.config)
         path, body = f"/api/v1/nodes/{self.config.name}/status", kubelet.storage(self.config)
-        while process.poll() is None:
-            try:
-                api.request("PATCH", path, body, "application/merge-patch+json")
-                break
-            except UsernetesError:
-                time.sleep(pause)
-                pause = min(pause * 1.3, 5.0)
+        with contextlib.suppress(UsernetesError):  # its kubelet has ended
+            retry(
+                lambda: api.request("PATCH", path, body, "application/merge-patch+json"),
+                math.inf,
+                pause=0.1,
+                longest=5.0,
+                alive=lambda: process.poll() is None,
+            )
         api.close()
 
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
@@ -258,12 +266,16 @@ class Supervisor:
         if not self._manifests.is_set():
             admin = Api(self.config.api_outside, identity("admin"), timeout=30)
             for manifest in self.config.manifests:
-                _persistently(lambda manifest=manifest: admin.apply(manifest), lambda: process.poll() is None)  # type: ignore[misc]
+                self._apply(admin, manifest, process)
             admin.close()
             self._manifests.set()
             self.mark("manifests")
         self._wait_for_api()
         self.mark("api ready")
+
+    def _apply(self, admin: Api, manifest: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
+        """An API that has just become ready may still refuse a kind of its own for a moment."""
+        retry(lambda: admin.apply(manifest), 10, pause=0.05, longest=2.0, alive=lambda: process.poll() is None)
 
     def _wait_for_manifests(self) -> None:
         if not self._manifests.wait(PATIENCE):
@@ -345,21 +357,6 @@ class Supervisor:
             with contextlib.suppress(OSError):  # a full disk must not end the node
                 draft.write_text(json.dumps(document))
                 draft.replace(target)
-
-
-def _persistently(call: Callable[[], Any], alive: Callable[[], bool]) -> None:
-    """An API that has just become ready may still refuse a kind of its own for a moment."""
-    pause = 0.05
-    while True:
-        try:
-            call()
-        except UsernetesError:
-            if pause > 2 or not alive():
-                raise
-            time.sleep(pause)
-            pause *= 2
-        else:
-            return
 
 
 def raise_limits() -> None:

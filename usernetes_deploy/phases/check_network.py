@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from usernetes_deploy.api import Api, ApiError, is_momentary, patiently
+from usernetes_deploy.api import Api, ApiError, is_momentary
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.errors import TimedOut, UsernetesError
+from usernetes_deploy.waiting import retry, until
 
 NAMESPACE = "kube-system"
 NAME = "usernetes-probe"
@@ -57,11 +58,12 @@ class CheckNetwork:
         """Raise `TimedOut` naming the pods that did not get through."""
         api = up.api()
         try:
-            wait_until_ready(api, up.deadline)
+            # Nodes may be Ready before the server has written its first objects.
+            until(api.ready, up.deadline, f"the API at {api.server} is ready", pause=0.05)
             probe = Probe(up)
             probe.wait(api, up.deadline)
         finally:
-            patiently(lambda: end(api), PATIENCE)
+            retry(lambda: end(api), PATIENCE, is_momentary)
             api.close()
         members = len(probe.ring)
         return f"{members} pods answer by name" if members > 1 else "DNS answers"
@@ -109,7 +111,7 @@ class Probe:
         fresh = False
         while True:
             began = time.monotonic()
-            pods = patiently(lambda: api.get(SELECTED)["items"], PATIENCE)
+            pods = retry(lambda: api.get(SELECTED)["items"], PATIENCE, is_momentary)
             if not fresh:  # pods of an earlier change, or whose neighbour was given up since
                 pods = [pod for pod in pods if not self._drop_stale(api, pod)]
                 fresh = True
@@ -154,15 +156,6 @@ def pause_after(took: float) -> float:
     (0.1, 0.8)
     """
     return max(0.1, 4 * took)
-
-
-def wait_until_ready(api: Api, seconds: float) -> None:
-    """Nodes may be Ready before the server has written its first objects; raises `TimedOut`."""
-    ends = time.monotonic() + seconds
-    while not api.ready():
-        if time.monotonic() > ends:
-            raise TimedOut(f"after {seconds:g} s the API at {api.server} is not ready")
-        time.sleep(0.05)
 
 
 def create(api: Api, pod: Mapping[str, Any]) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from usernetes_deploy.node import process
-from usernetes_deploy.node.process import Component, how_it_ended, tail, wait_until
+from usernetes_deploy.node.process import Component, how_it_ended, tail
+from usernetes_deploy.waiting import until
 
 
 @pytest.fixture
@@ -34,17 +35,17 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         component.stop()
 
 
-def until(holds: Callable[[], object]) -> None:
-    wait_until(lambda: bool(holds()), 20, "so")
+def comes(holds: Callable[[], object]) -> None:
+    until(holds, 20, "the component is so", pause=0.02)
 
 
 def test_a_component_that_is_killed_runs_again_and_says_why(make: Callable[..., Component]) -> None:
     component = make("import time; time.sleep(60)")
-    until(lambda: component.pid)
+    comes(lambda: component.pid)
     first = component.pid
     assert first
     os.kill(first, signal.SIGKILL)
-    until(lambda: component.pid not in (None, first))
+    comes(lambda: component.pid not in (None, first))
     assert component.snapshot()["restarts"] == 1
     assert component.snapshot()["lastExit"] == "killed by SIGKILL"
     assert component.snapshot()["state"] == "running"
@@ -53,13 +54,13 @@ def test_a_component_that_is_killed_runs_again_and_says_why(make: Callable[..., 
 
 def test_one_that_is_told_to_start_anew_does_and_status_has_the_reason(make: Callable[..., Component]) -> None:
     component = make("import time; time.sleep(60)")
-    until(lambda: component.pid)
+    comes(lambda: component.pid)
     first = component.pid
     component.restart("the address changed")
-    until(lambda: component.pid not in (None, first))
+    comes(lambda: component.pid not in (None, first))
     assert component.snapshot()["lastExit"] == "the address changed"
     os.kill(component.pid or 0, signal.SIGKILL)
-    until(lambda: component.last_exit == "killed by SIGKILL")
+    comes(lambda: component.last_exit == "killed by SIGKILL")
 
 
 def test_one_that_keeps_ending_is_started_less_and_less_often(
@@ -68,9 +69,9 @@ def test_one_that_keeps_ending_is_started_less_and_less_often(
     monkeypatch.setattr(process, "LONGEST_BACKOFF", 0.2)
     starts: list[float] = []
     component = make("raise SystemExit(3)", prepare=lambda: starts.append(time.monotonic()))
-    until(lambda: len(starts) > 7)
+    comes(lambda: len(starts) > 7)
     component.stop()
-    until(lambda: component.state == "stopped")
+    comes(lambda: component.state == "stopped")
     assert component.last_exit == "exit code 3"
     gaps = [after - before for before, after in itertools.pairwise(starts)]
     assert all(gap >= wanted for gap, wanted in zip(gaps, (0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2), strict=False))
@@ -85,7 +86,7 @@ def test_one_that_cannot_be_prepared_tells_the_reason_and_is_tried_again(make: C
             raise RuntimeError("the API is not ready")
 
     component = make("import time; time.sleep(60)", prepare=prepare)
-    until(lambda: component.state == "running")
+    comes(lambda: component.state == "running")
     assert component.last_exit == "the API is not ready"
     assert component.restarts == 2
 
@@ -93,7 +94,7 @@ def test_one_that_cannot_be_prepared_tells_the_reason_and_is_tried_again(make: C
 def test_a_program_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     component = Component("c", ["/no/such/program", "-x"], log=tmp_path / "c.log")
     component.start()
-    until(lambda: component.last_exit)
+    comes(lambda: component.last_exit)
     component.stop()
     assert component.last_exit == "/no/such/program -x: No such file or directory"
 
@@ -104,7 +105,7 @@ def test_what_stdin_returns_reaches_the_process_and_never_its_command_line(
     component = make(
         "import sys, time; print(sys.stdin.read()[::-1], flush=True); time.sleep(60)", stdin=lambda: b"key"
     )
-    until(lambda: "yek" in tail(tmp_path / "c.log"))
+    comes(lambda: "yek" in tail(tmp_path / "c.log"))
     assert b"key" not in Path(f"/proc/{component.pid}/cmdline").read_bytes()
 
 
@@ -113,11 +114,11 @@ def test_it_counts_as_ready_only_when_started_has_returned(make: Callable[..., C
     holder: list[Component] = []
 
     def started(_: object) -> None:
-        until(lambda: holder)
+        comes(lambda: holder)
         states.append((holder[0].state, holder[0].ready.is_set()))
 
     holder.append(make("import time; time.sleep(60)", started=started))
-    until(holder[0].ready.is_set)
+    comes(holder[0].ready.is_set)
     assert states == [("starting", False)]
 
 
@@ -129,7 +130,7 @@ def test_one_whose_start_fails_is_killed_and_tried_again(make: Callable[..., Com
         raise RuntimeError("not listening")
 
     component = make("import time; time.sleep(60)", started=started)
-    until(lambda: len(pids) > 1)
+    comes(lambda: len(pids) > 1)
     component.stop()
     assert component.last_exit == "not listening"
     with pytest.raises(ProcessLookupError):
@@ -138,16 +139,16 @@ def test_one_whose_start_fails_is_killed_and_tried_again(make: Callable[..., Com
 
 def test_stop_gives_a_grace_and_then_kills(make: Callable[..., Component], tmp_path: Path) -> None:
     component = make("import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)")
-    until(lambda: "up" in tail(tmp_path / "c.log"))
+    comes(lambda: "up" in tail(tmp_path / "c.log"))
     component.stop(grace=0.1)
-    until(lambda: component.state == "stopped")
+    comes(lambda: component.state == "stopped")
 
 
 def test_every_change_of_state_is_announced(make: Callable[..., Component]) -> None:
     seen: list[str] = []
     made: list[Component] = []  # empty while its thread is already running
     made.append(make("pass", changed=lambda: seen.extend(component.state for component in made)))
-    until(lambda: "backing off" in seen)
+    comes(lambda: "backing off" in seen)
 
 
 def test_a_long_log_is_cut_and_its_end_kept_while_the_writer_goes_on(
@@ -162,11 +163,11 @@ def test_a_long_log_is_cut_and_its_end_kept_while_the_writer_goes_on(
     )
     component = make(script)
     log = tmp_path / "c.log"
-    until(lambda: log.exists() and "more" in log.read_text())
+    comes(lambda: log.exists() and "more" in log.read_text())
     component.rotate(limit=1000)
     assert log.with_suffix(".log.1").stat().st_size == 1000
     assert "line 0\n" not in log.with_suffix(".log.1").read_text()
-    until(lambda: "more" in log.read_text())
+    comes(lambda: "more" in log.read_text())
     assert log.read_bytes()[:1] != b"\0"  # opened for appending: no hole where the old text was
     assert log.stat().st_size < 1000
 
@@ -182,13 +183,6 @@ def test_endings_are_named_as_the_kernel_names_them() -> None:
     assert [how_it_ended(code) for code in (0, 7, -9, -64, -99)] == [
         "exit code 0", "exit code 7", "killed by SIGKILL", "killed by SIGRTMAX", "killed by signal 99",
     ]  # fmt: skip
-
-
-def test_waiting_ends_when_time_is_up_or_the_process_is_gone() -> None:
-    with pytest.raises(RuntimeError, match=r"not ready after 0\.05 s"):
-        wait_until(lambda: False, 0.05, "ready")
-    with pytest.raises(RuntimeError, match="ended before ready"):
-        wait_until(lambda: False, 5, "ready", alive=lambda: False)
 
 
 def test_the_tail_of_no_log_is_nothing(tmp_path: Path) -> None:
@@ -209,6 +203,6 @@ def test_a_component_whose_input_cannot_be_made_is_tried_again_and_says_why(
         return b""
 
     component = make("import time; time.sleep(60)", stdin=words)
-    until(lambda: component.pid)
+    comes(lambda: component.pid)
     assert component.snapshot()["lastExit"] == "no configuration yet"
     assert component.snapshot()["restarts"] == 1

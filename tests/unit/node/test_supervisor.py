@@ -36,26 +36,40 @@ def test_the_status_file_is_replaced_whole_and_a_full_disk_ends_nothing(tmp_path
 
 
 def test_an_object_that_is_refused_at_first_is_tried_again_while_the_server_lives(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
+    node = supervisor.Supervisor(config(tmp_path), tmp_path / "netns")
 
-    def refuse(times: int) -> Any:
-        left = [UsernetesError("no matches for kind")] * times
+    class Young:
+        """An API that refuses so many times."""
 
-        def call() -> None:
-            if left:
-                raise left.pop()
+        def __init__(self, times: int) -> None:
+            self.times = times
 
-        return call
+        def apply(self, manifest: Any) -> None:
+            self.times -= 1
+            if self.times >= 0:
+                raise UsernetesError(f"no matches for kind {manifest['kind']}")
 
-    supervisor._persistently(refuse(3), lambda: True)
-    assert pauses == [0.05, 0.1, 0.2]
-    with pytest.raises(UsernetesError, match="no matches"):
-        supervisor._persistently(refuse(100), lambda: True)
-    with pytest.raises(UsernetesError, match="no matches"):
-        supervisor._persistently(refuse(1), lambda: False)
+    class Server:
+        """A process that runs, or has ended."""
+
+        def __init__(self, code: int | None) -> None:
+            self.code = code
+
+        def poll(self) -> int | None:
+            return self.code
+
+    def put(times: int, code: int | None = None) -> None:
+        node._apply(Young(times), {"kind": "Policy"}, Server(code))  # type: ignore[arg-type]
+
+    put(3)
+    assert len(pauses) == 3
+    assert pauses == sorted(pauses)
+    with pytest.raises(UsernetesError, match="no matches for kind Policy"):
+        put(1, code=1)
 
 
 def test_the_size_of_the_disk_is_told_as_soon_as_there_is_a_node_and_not_for_a_kubelet_that_ended(

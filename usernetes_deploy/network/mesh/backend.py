@@ -21,10 +21,10 @@ from usernetes_deploy.network.base import (
     Member,
     Networks,
     masquerade_rules,
-    wait_for,
     write_conflist,
 )
 from usernetes_deploy.network.mesh.uapi import Control, PeerState, to_hex
+from usernetes_deploy.waiting import until
 
 INTERFACE = "wg0"
 COMPONENT = "mesh"
@@ -91,12 +91,12 @@ class Mesh:
         if before is None:
             argv = [str(context.binaries / HELPER), "--netns", context.netns, "--control", str(socket)]
             context.spawn(COMPONENT, argv, lambda: helper_input(context.memory["config"]))
-            wait_for("the mesh helper", control.answers, START_TIMEOUT)
+            until(control.answers, START_TIMEOUT, "the mesh helper answers", pause=0.01)
         elif before["address"] != config["address"]:
             # Its socket is bound to an address that is gone. The new helper greets all peers.
             context.restart(COMPONENT, f"the host's address changed to {config['address']}")
         else:
-            wait_for("the mesh helper", control.answers, START_TIMEOUT)
+            until(control.answers, START_TIMEOUT, "the mesh helper answers", pause=0.01)
             changes = peer_changes(control.peers(), config["peers"])
             if changes:
                 control.set(changes)
