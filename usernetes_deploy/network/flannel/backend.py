@@ -18,7 +18,7 @@ from typing import Any
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.network.base import Config, Context, Networks, Peer, masquerade_rules, write_conflist
 from usernetes_deploy.network.flannel import objects
-from usernetes_deploy.network.ports import Forward, RootlesskitPorts
+from usernetes_deploy.network.publish.rootlesskit import Forward, RootlesskitPorts
 
 COMPONENT = "flanneld"
 OVERLAY = "flannel.1"
