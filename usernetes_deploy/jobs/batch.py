@@ -1,7 +1,7 @@
 """What the code about jobs needs of a batch system; `launch.flux` and `launch.slurm` implement it.
 
-Everything that a job *does* because it is a cluster (`session`, `records`, `holding`, `losses`) is written against these
-two protocols, and names no batch system. docs/batch-systems.md says what a further one has to implement.
+Everything that a job *does* because it is a cluster (`session`, `records`, `holding`, `losses`) is written against
+these two protocols, and names no batch system. docs/batch-systems.md says what a further one has to implement.
 
 >>> from usernetes_deploy.jobs import systems
 >>> job = systems.find("ƒ2EqTrdbu")  # doctest: +SKIP

@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Any
 
 from usernetes_deploy.api import Api
-from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node.keeper import Flag
 
 SYSTEM_NAMESPACES = {"kube-system", "kube-public", "kube-node-lease"}
@@ -68,8 +67,8 @@ class Signals:
             raise KeyboardInterrupt
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        # The batch system is ending the job's processes at this moment, nodes included: to stop those in order is neither
-        # possible nor needed, and the seconds that phases take to be undone are not there.
+        # The batch system is ending the job's processes at this moment, nodes included: to stop those in order is
+        # neither possible nor needed, and the seconds that phases take to be undone are not there.
         with contextlib.suppress(Exception):
             self.forget()
         os._exit(CANCELLED)

@@ -24,8 +24,8 @@ RETRY_SECONDS = 60.0  # between looks for free hosts
 class Caretaker:
     """Looks after one cluster; `state` is what it goes by, and where it writes down what it saw and did.
 
-    `gone` says which members the batch system misses (node -> why), and of those it is given also which have ended by themselves.
-    `remove` takes nodes out without their help; `replace` adds up to so many (None: nobody asked for that).
+    `gone` says which members the batch system misses (node -> why), and of those it is given also which have ended by
+    themselves. `remove` takes nodes out without their help; `replace` adds up to so many (None: nobody asked for that).
     """
 
     state: ClusterState

@@ -54,7 +54,8 @@ def adopt_job(root: Path, job: BatchJob, *, half_made: bool = False) -> ClusterS
             return known
     if record is None:
         raise UsageError(
-            f"the cluster of job {job.id} is {job.cluster}, it has no kubeconfig yet", remedy="try again in some seconds"
+            f"the cluster of job {job.id} is {job.cluster}, it has no kubeconfig yet",
+            remedy="try again in some seconds",
         )
     name = str(json.loads(record["cluster.json"].reveal())["name"])
     state = ClusterState(root, name)

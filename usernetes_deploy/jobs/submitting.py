@@ -48,11 +48,11 @@ def follow(job: BatchJob, tell: Tell, seconds: float = math.inf) -> BatchJob:
     Raises `UsernetesError` when the job ends before, `TimedOut` after `seconds` (the job stays).
     """
     said = ""
-    last = job
+    now = job
 
-    def ready() -> BatchJob | None:
-        nonlocal said, last
-        last = now = job.again()
+    def ready() -> bool:
+        nonlocal said, now
+        now = job.again()
         if now.state == "ended":
             lines = "".join(f"\n  | {line}" for line in now.last_words())
             raise UsernetesError(
@@ -63,18 +63,19 @@ def follow(job: BatchJob, tell: Tell, seconds: float = math.inf) -> BatchJob:
         if state != said:
             said = state
             tell(f"job {now.id} on {now.hosts or 'no hosts yet'}: {state}")
-        return now if state == "ready" else None
+        return state == "ready"
 
     try:
-        return until(ready, seconds, "the cluster is ready", pause=LOOK_SECONDS)
+        until(ready, seconds, "the cluster is ready", pause=LOOK_SECONDS)
     except TimedOut:
         raise TimedOut(
-            f"job {last.id} is {said} after {seconds:g} s; it stays in the queue",
-            remedy=f"usernetes status --cluster {last.id}, or {last.commands['cancel']}",
+            f"job {now.id} is {said} after {seconds:g} s; it stays in the queue",
+            remedy=f"usernetes status --cluster {now.id}, or {now.commands['cancel']}",
         ) from None
+    return now
 
 
-def end_job(root: Path, state: ClusterState, tell: Tell, seconds: float = 120) -> bool:
+def end_job(state: ClusterState, tell: Tell, seconds: float = 120) -> bool:
     """End the job that is this cluster, where it has one that was made for it; False when `down` is to stop the nodes.
 
     The job does what it does before its time limit: the workflow is told, pods end in order, logs are kept.
