@@ -126,6 +126,7 @@ class MakeIdentities:
                     metrics=spec.metrics,
                     registries=registries_of(spec),
                     publishes=publishes,
+                    patience=float(spec.wait_seconds),
                 )
             )
         if up.existing:
