@@ -25,8 +25,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from usernetes_deploy.launch import flux_jobs
-from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.jobs import flux_jobs
+from usernetes_deploy.launch.flux.instance import Instance
 
 SCRIPT = Path(__file__).resolve().parents[1] / "flux-jobs" / "usernetes-up.sh"
 CLI = [sys.executable, "-m", "usernetes_deploy.cli"]

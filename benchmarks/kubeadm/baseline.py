@@ -44,7 +44,7 @@ from usernetes_deploy.launch.local import LocalLauncher
 from usernetes_deploy.node import folder, rootlesskit, verbs
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, RUN, NodeConfig
 from usernetes_deploy.phases.check_network import is_ready as pod_ready
-from usernetes_deploy.phases.make_identities import MakeIdentities
+from usernetes_deploy.phases.issue_credentials import IssueCredentials
 from usernetes_deploy.phases.wait_ready import ready_nodes
 
 NODE_PROGRAM = Path(__file__).with_name("node.py")
@@ -80,7 +80,7 @@ class Kubeadm:
 
     def __enter__(self) -> Kubeadm:
         titles = [phase.title for phase in UP]
-        run(UP[: titles.index(MakeIdentities.title) + 1], self.up, self.up.report)
+        run(UP[: titles.index(IssueCredentials.title) + 1], self.up, self.up.report)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,7 @@ from usernetes_deploy.changes.bringup import UP
 pytestmark = pytest.mark.cluster
 TITLES = [phase.title for phase in UP]
 RECORDED = TITLES.index("record the cluster")
-INSIDE = {"make identities": 0.3, "start the nodes": 0.5, "wait for Ready": 1.0, "check DNS and pod network": 0.3}
+INSIDE = {"issue credentials": 0.3, "start the nodes": 0.5, "wait for Ready": 1.0, "check DNS and pod network": 0.3}
 # The real command line, with one phase that sends SIGKILL to its own process some seconds after it began.
 DRIVER = """
 import os, signal, sys, threading, time

@@ -15,8 +15,8 @@ import json, os, sys, threading, time
 from pathlib import Path
 from usernetes_deploy.errors import *
 from usernetes_deploy.launch.base import Host, on_all
-from usernetes_deploy.launch.flux import FluxLauncher
-from usernetes_deploy.launch.flux_instance import *
+from usernetes_deploy.launch.flux.launcher import FluxLauncher
+from usernetes_deploy.launch.flux.instance import *
 program = Path("/tmp/a program ü.pyz")
 program.write_text("import sys; print(sys.argv[1:], len(sys.stdin.read()))")
 launcher = FluxLauncher(program)

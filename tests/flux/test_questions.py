@@ -12,8 +12,8 @@ from tests.flux.instance import Instance
 CODE = """
 import dataclasses, json, sys
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.launch.flux_instance import *
-from usernetes_deploy.launch.flux_questions import *
+from usernetes_deploy.launch.flux.instance import *
+from usernetes_deploy.launch.flux.questions import *
 instance = Instance()
 job = int(sys.argv[1])
 def error(call):

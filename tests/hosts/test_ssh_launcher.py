@@ -19,7 +19,7 @@ from tests.hosts.sshd import UID, USER, SshHost, client_files, ssh_hosts
 from usernetes_deploy.errors import CommandFailed, HostNotFit, NodeFailures, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.launch.hostlist import Target, load
-from usernetes_deploy.launch.ssh import SshLauncher
+from usernetes_deploy.launch.ssh.launcher import SshLauncher
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root")]
 
@@ -187,7 +187,7 @@ def test_a_command_can_be_watched_and_ends_when_the_watcher_goes(make: Make, hom
     launcher = make()
     state = json.dumps(launcher.to_state())
     code = (
-        "import json, sys; from pathlib import Path; from usernetes_deploy.launch.ssh import SshLauncher\n"
+        "import json, sys; from pathlib import Path; from usernetes_deploy.launch.ssh.launcher import SshLauncher\n"
         "launcher = SshLauncher.from_state(json.loads(sys.argv[1]), Path('node.pyz'))\n"
         "sys.exit(launcher.stream(launcher.hosts()[0], sys.argv[2:]))"
     )
@@ -301,7 +301,7 @@ def test_a_start_that_fails_or_says_nothing_is_an_error(make: Make) -> None:
 def test_another_process_goes_on_from_the_state_alone(make: Make, bed: tuple[Path, list[SshHost]]) -> None:
     state = json.dumps(make([Target("first", "sh0", labels={"rack": "7"}), Target("second", "sh1")]).to_state())
     code = (
-        "import json, sys; from pathlib import Path; from usernetes_deploy.launch.ssh import SshLauncher\n"
+        "import json, sys; from pathlib import Path; from usernetes_deploy.launch.ssh.launcher import SshLauncher\n"
         "launcher = SshLauncher.from_state(json.load(sys.stdin), Path('node.pyz'))\n"
         "print([(host.name, launcher.run(host, ['hostname']).stdout.strip()) for host in launcher.hosts()])\n"
         "launcher.close()"

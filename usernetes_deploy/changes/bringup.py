@@ -16,7 +16,8 @@ from usernetes_deploy.errors import BundleError
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_hosts import ConnectHosts
-from usernetes_deploy.phases.make_identities import MakeIdentities
+from usernetes_deploy.phases.issue_credentials import IssueCredentials
+from usernetes_deploy.phases.plan_network import PlanNetwork
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
 from usernetes_deploy.phases.record_cluster import RecordCluster
 from usernetes_deploy.phases.stage_bundle import StageBundle
@@ -28,7 +29,8 @@ UP: Sequence[Phase[BringUp]] = (
     *CHECK,
     RecordCluster(),
     StageBundle(),
-    MakeIdentities(),
+    PlanNetwork(),
+    IssueCredentials(),
     StartNodes(),
     WaitReady(),
     CheckNetwork(),

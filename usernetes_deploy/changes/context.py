@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster.addressing import NetworkPlan
+from usernetes_deploy.cluster.membership import Member, Place
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
-from usernetes_deploy.errors import BundleError
+from usernetes_deploy.errors import BundleError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.node.config import NodeConfig
 
@@ -43,10 +44,8 @@ class BringUp:
     candidates: Mapping[str, Sequence[int]] = field(default_factory=dict)  # host -> ports to try
     facts: dict[str, HostFacts] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
-    public_keys: dict[str, str] = field(default_factory=dict)
+    network: NetworkPlan | None = None
     nodes: list[NodeConfig] = field(default_factory=list)
-    peers: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # existing node -> its new part of the network
-    objects: list[dict[str, Any]] = field(default_factory=list)  # of the network, applied again when nodes come
     handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     under_way: set[str] = field(default_factory=set)  # hosts whose start was begun and has not returned
     may_run: bool = False  # nodes were told to start and not yet seen to have ended
@@ -58,6 +57,22 @@ class BringUp:
         if self.found_bundle is None:
             raise BundleError("this change was begun without a bundle", remedy="usernetes bundle build")
         return self.found_bundle
+
+    @property
+    def plan(self) -> NetworkPlan:
+        """The network's plan, once it is made."""
+        if self.network is None:
+            raise UsernetesError("the network is not planned yet", tried=f"change cluster {self.spec.name}")
+        return self.network
+
+    @property
+    def newcomers(self) -> list[Member]:
+        """The nodes that come, of the hosts that have a place for one."""
+        return [
+            Member(host.name, self.indices[host.name], host, self.places[host.name])
+            for host in self.hosts
+            if host.name in self.places
+        ]
 
     @property
     def control_plane(self) -> str | None:
@@ -72,21 +87,3 @@ class BringUp:
     def api(self, timeout: float = 10) -> Api:
         """The API as the administrator, with the credential in the state directory."""
         return self.state.api(timeout)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a node goes on its host: decided by `check_nodes` from the facts."""
-
-    address: str
-    interface: str
-    why: str
-    mtu: int
-    base: Path  # the node-local folder that holds node folders and the staged bundle
-    node_dir: Path
-    outer: str
-    cgroups: str  # delegated | none
-    manager: str  # where the user's systemd listens, when it has to be asked for a scope: a delegated cgroup; else ""
-    nameservers: tuple[str, ...]
-    mesh_port: int
-    api_port: int | None

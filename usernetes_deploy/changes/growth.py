@@ -25,7 +25,8 @@ from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_further import ConnectFurther
-from usernetes_deploy.phases.make_identities import MakeIdentities, peers_without
+from usernetes_deploy.phases.issue_credentials import IssueCredentials
+from usernetes_deploy.phases.plan_network import PlanNetwork, peers_without
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
 from usernetes_deploy.phases.record_growth import RecordGrowth
 from usernetes_deploy.phases.stage_bundle import StageBundle
@@ -44,7 +45,8 @@ def phases(find: Callable[[], Sequence[Host]]) -> Sequence[Phase[BringUp]]:
         CheckNodes(),
         RecordGrowth(),
         StageBundle(),
-        MakeIdentities(),
+        PlanNetwork(),
+        IssueCredentials(),
         UpdatePeers(),
         StartNodes(),
         WaitReady(),

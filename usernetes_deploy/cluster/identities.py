@@ -6,12 +6,20 @@ Made before the first process starts, so that no node ever waits for another one
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from usernetes_deploy.cluster.pki import CLIENT, SERVER, Authority, KeyPair, kubeconfig, service_account_keys
 from usernetes_deploy.errors import Secret
 from usernetes_deploy.node.config import KUBERNETES, PKI
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What was issued for one change: the files of each node that comes, and the authority (PEM) they are signed by."""
+
+    files: Mapping[str, Mapping[str, str]]
+    authority: str
 
 
 @dataclass(frozen=True)

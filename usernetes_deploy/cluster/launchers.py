@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
-from usernetes_deploy.launch.flux import FluxLauncher
+from usernetes_deploy.launch.flux.launcher import FluxLauncher
 from usernetes_deploy.launch.hostlist import Target, checked
 from usernetes_deploy.launch.inventory import read_hosts
 from usernetes_deploy.launch.local import LocalLauncher
 
 if TYPE_CHECKING:
-    from usernetes_deploy.launch.ssh import SshLauncher
+    from usernetes_deploy.launch.ssh.launcher import SshLauncher
 
 
 def launcher_for(spec: ClusterSpec, program: Path, *, limit: str = "", accept_new: bool = False) -> Launcher:
@@ -40,7 +40,7 @@ def ssh_launcher(source: str, program: Path, *, accept_new: bool = False) -> Lau
 
 def _ssh() -> type[SshLauncher]:
     """Imported when it is used: paramiko takes longer to load than all the rest of many a command."""
-    from usernetes_deploy.launch.ssh import SshLauncher
+    from usernetes_deploy.launch.ssh.launcher import SshLauncher
 
     return SshLauncher
 

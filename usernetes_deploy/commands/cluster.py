@@ -20,7 +20,7 @@ from usernetes_deploy.changes.phase import run
 from usernetes_deploy.cluster import orphans, spec
 from usernetes_deploy.cluster.launchers import launcher_for, ssh_launcher, ssh_targets
 from usernetes_deploy.cluster.state import ClusterState, clusters
-from usernetes_deploy.commands import flux
+from usernetes_deploy.commands import job
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
     Verb,
@@ -37,7 +37,7 @@ from usernetes_deploy.commands.common import (
 from usernetes_deploy.console.flags import SPEC_HELP, SpecFlags, number, with_spec_flags
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError, UsernetesError
-from usernetes_deploy.launch import flux_jobs
+from usernetes_deploy.jobs import flux_jobs
 from usernetes_deploy.launch.base import Launcher
 from usernetes_deploy.phases.check_nodes import judge
 
@@ -112,8 +112,8 @@ def up(
       usernetes up --launcher flux --nodes 4 --time 2h
     """
     wanted = spec_from(flags, minNodes=number("min-nodes", min_nodes), durability=durability)
-    if wanted.launcher == "flux" and flux.outside_a_job():
-        print(flux.submit(wanted, flags.cluster, time, queue, wait=wait, quiet=quiet))
+    if wanted.launcher == "flux" and job.outside_a_job():
+        print(job.submit(wanted, flags.cluster, time, queue, wait=wait, quiet=quiet))
         return
     if time or queue:
         raise UsageError("--time and --queue are for --launcher flux outside a Flux job")
@@ -185,11 +185,11 @@ def down(
     if force and not state.is_readable():
         orphans.end_unreadable(state, node_program(), told)
         return
-    if flux.end_job(state, told):
+    if job.end_job(state, told):
         return
     launcher_state = state.read()["launcher"] if state.exists() else {}
     bringup.down(state, told, node_program(), Path(keep_logs) if keep_logs else None)
-    flux.withdraw(launcher_state)
+    job.withdraw(launcher_state)
 
 
 @task(klass=Verb, iterable=["set"], help={**SPEC_HELP, "json": "as JSON"})
@@ -273,7 +273,7 @@ def list_clusters(_: Context, json: bool = False) -> None:
     """
     found: list[dict[str, Any]] = []
     unread: list[str] = []
-    for state in flux.with_jobs(roots()):
+    for state in job.with_jobs(roots()):
         try:
             found.append(state.whole())
         except UsageError:  # it was taken down at this moment

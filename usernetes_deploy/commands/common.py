@@ -15,7 +15,8 @@ from usernetes_deploy.bundle import Bundle, locate, store
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster.state import ClusterState, choose, state_root
 from usernetes_deploy.errors import BundleError
-from usernetes_deploy.launch import flux_jobs, nodezip
+from usernetes_deploy.jobs import flux_jobs
+from usernetes_deploy.launch import nodezip
 
 CLUSTER_HELP = (
     "name of the cluster, or the id of its Flux job (default: the only one there is, else $USERNETES_CLUSTER)"

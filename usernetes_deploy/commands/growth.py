@@ -9,7 +9,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.changes import growth
 from usernetes_deploy.cluster.launchers import enlarged
-from usernetes_deploy.commands import flux
+from usernetes_deploy.commands import job
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
 from usernetes_deploy.console.flags import number
 from usernetes_deploy.errors import UsageError
@@ -45,7 +45,7 @@ def add(
     if wanted is not None and wanted < 1:
         raise UsageError(f"--nodes: expected a whole number >= 1, got {wanted}")
     state = chosen(cluster)
-    flux.make_room(state, wanted or 1, report(quiet=quiet))
+    job.make_room(state, wanted or 1, report(quiet=quiet))
     document = state.read()
     launcher, further = enlarged(document, node_program(), wanted, hosts, accept_new=accept_new)
 
@@ -56,7 +56,7 @@ def add(
         names = growth.add(state, report(quiet=quiet), launcher, find)
     finally:
         launcher.close()
-    flux.publish_change(state)
+    job.publish_change(state)
     print("\n".join(names))
 
 
@@ -86,8 +86,8 @@ def remove(
     names = [name for name in node.split(",") if name]
     state = chosen(cluster)
     growth.remove(state, report(), node_program(), names, drain_seconds=int(drain_seconds), force=force)
-    flux.publish_change(state)
-    flux.give_back(state)
+    job.publish_change(state)
+    job.give_back(state)
 
 
 TASKS = (add, remove)

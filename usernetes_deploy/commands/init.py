@@ -17,7 +17,7 @@ from invoke.tasks import task
 from usernetes_deploy.commands.common import report
 from usernetes_deploy.console.flags import SPEC_HELP
 from usernetes_deploy.errors import UsageError, UsernetesError
-from usernetes_deploy.launch.flux_instance import Instance
+from usernetes_deploy.launch.flux.instance import Instance
 
 JOB_SCRIPT = "usernetes.sh"
 SPEC = "cluster.yaml"

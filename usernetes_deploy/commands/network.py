@@ -14,6 +14,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.api import Api, ApiError
+from usernetes_deploy.cluster.addressing import dns_ip
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.nodes import RecordedNode, members_of
 from usernetes_deploy.cluster.spec import ClusterSpec, load
@@ -23,7 +24,6 @@ from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import on_all
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
-from usernetes_deploy.phases.make_identities import dns_ip
 from usernetes_deploy.waiting import until
 
 NODE_HELP = "which node's network to enter (default: the one on this host)"

@@ -28,7 +28,7 @@ POD_PREFIX = 24
 
 
 @dataclass(frozen=True)
-class Member:
+class Peer:
     """One node as its peers see it.
 
     `index` counts from 0. `address` and `port` are where the node's tunnel listens on the host's network, `mtu` is the
@@ -123,10 +123,10 @@ class Backend(Protocol):
     credential: str
     least_mtu: int  # bytes, of a host's interface
 
-    def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
+    def plan(self, members: Sequence[Peer], networks: Networks) -> Sequence[Config]:
         """Return each node's JSON-able configuration. Pure; raises `UsageError` for members that cannot work."""
 
-    def objects(self, members: Sequence[Member], networks: Networks) -> list[dict[str, Any]]:
+    def objects(self, members: Sequence[Peer], networks: Networks) -> list[dict[str, Any]]:
         """Return the Kubernetes objects that this backend needs."""
 
     def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:

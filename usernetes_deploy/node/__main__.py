@@ -101,7 +101,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         else:
             inside.become(options.directory, _command(options), resolver)
     elif options.verb == "ports":
-        from usernetes_deploy.network.ports import RootlesskitPorts
+        from usernetes_deploy.network.publish.rootlesskit import RootlesskitPorts
 
         print(json.dumps(RootlesskitPorts(str(options.directory / "rk" / "api.sock")).published()))
     elif options.verb == "network":

@@ -1,6 +1,6 @@
 """The node's blob: everything a node is told, as one JSON document on stdin.
 
-Made by the driver (`usernetes_deploy.phases.make_identities`), read by the keeper and the supervisor. It holds private
+Made by the driver (`usernetes_deploy.cluster.blob`), read by the keeper and the supervisor. It holds private
 keys, so it lives in memory only: never on argv, in the environment or on disk.
 """
 

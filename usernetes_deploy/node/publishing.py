@@ -1,4 +1,4 @@
-"""Publishes Services and hostPorts on the host, for as long as the node lives: what `network.expose` is given to do."""
+"""Publishes Services and hostPorts on the host, for the life of the node: what `network.publish` is asked to do."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from usernetes_deploy import threads
 from usernetes_deploy.api import Api
-from usernetes_deploy.network.expose import Exposer, Place
-from usernetes_deploy.network.ports import RootlesskitPorts
+from usernetes_deploy.network.publish.publisher import Exposer, Place
+from usernetes_deploy.network.publish.rootlesskit import RootlesskitPorts
 from usernetes_deploy.network.watch import Watch
 from usernetes_deploy.node.cluster_api import identity, wait_for_api
 from usernetes_deploy.node.config import NodeConfig

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from usernetes_deploy import facts
-from usernetes_deploy.changes.context import BringUp, Place
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.membership import Place
 from usernetes_deploy.errors import HostNotFit
 from usernetes_deploy.facts import HostFacts, Problem
 from usernetes_deploy.launch.base import Host

@@ -80,6 +80,6 @@ def entry(up: BringUp, host: Host) -> dict[str, Any]:
         "meshPort": place.mesh_port,
         "apiPort": place.api_port,
         "mtu": place.mtu,
-        "publicKey": up.public_keys.get(host.name, ""),
+        "publicKey": up.network.keys[host.name].public if up.network else "",
         "handle": dict(up.handles.get(host.name, {})),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from usernetes_deploy.changes.context import BringUp, Place
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.membership import Place
 from usernetes_deploy.cluster.nodes import members_of, stop_nodes
 from usernetes_deploy.errors import TimedOut
 from usernetes_deploy.launch.base import Host, on_all

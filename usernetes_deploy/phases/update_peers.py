@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.nodes import change_network, members_of
-from usernetes_deploy.phases.make_identities import peers_without
+from usernetes_deploy.phases.plan_network import peers_without
 
 
 class UpdatePeers:
@@ -18,13 +18,13 @@ class UpdatePeers:
 
     def apply(self, up: BringUp) -> str:
         """Change the peers of every existing node."""
-        outcome = change_network(up.launcher, members_of(up.state.read()), up.peers)
+        outcome = change_network(up.launcher, members_of(up.state.read()), up.plan.parts)
         for name, error in outcome.failures.items():
             up.report.line(f"  warning: {name} could not be told its new peers: {error}")
         if up.existing[0]["name"] in outcome.failures:
             outcome.check("tell the nodes their peers")
         api = up.api()
-        for item in up.objects:
+        for item in up.plan.objects:
             api.apply(item)
         api.close()
         return f"{len(outcome.results)} told"

@@ -16,7 +16,8 @@ from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import FakeLauncher
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_hosts import ConnectHosts
-from usernetes_deploy.phases.make_identities import MakeIdentities
+from usernetes_deploy.phases.issue_credentials import IssueCredentials
+from usernetes_deploy.phases.plan_network import PlanNetwork
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
 from usernetes_deploy.phases.record_growth import RecordGrowth
 from usernetes_deploy.phases.stage_bundle import StageBundle
@@ -52,7 +53,8 @@ def grown(tmp_path: Path) -> BringUp:
         CheckNodes(),
         RecordGrowth(),
         StageBundle(),
-        MakeIdentities(),
+        PlanNetwork(),
+        IssueCredentials(),
         StartNodes(),
         Fails(),
     )

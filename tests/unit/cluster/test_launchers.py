@@ -10,7 +10,7 @@ import pytest
 from usernetes_deploy.cluster.launchers import enlarged
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.hostlist import load
-from usernetes_deploy.launch.ssh import SshLauncher
+from usernetes_deploy.launch.ssh.launcher import SshLauncher
 
 PROGRAM = Path("node.pyz")
 

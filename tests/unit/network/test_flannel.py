@@ -7,13 +7,13 @@ import json
 import pytest
 
 from usernetes_deploy.errors import UsageError
-from usernetes_deploy.network.base import Member, Networks
+from usernetes_deploy.network.base import Networks, Peer
 from usernetes_deploy.network.flannel import Flannel, backend
 from usernetes_deploy.network.flannel import objects as flannel_objects
 
 
-def members(count: int = 3, port: int = 8472, mtu: int = 1500) -> list[Member]:
-    return [Member(i, f"n{i}", f"192.0.2.{i + 1}", port, mtu) for i in range(count)]
+def members(count: int = 3, port: int = 8472, mtu: int = 1500) -> list[Peer]:
+    return [Peer(i, f"n{i}", f"192.0.2.{i + 1}", port, mtu) for i in range(count)]
 
 
 def test_the_overlay_leaves_room_for_its_header() -> None:
@@ -25,13 +25,13 @@ def test_the_overlay_leaves_room_for_its_header() -> None:
 
 
 def test_nodes_on_one_host_are_refused() -> None:
-    shared = [Member(i, f"n{i}", "192.0.2.1", 8472) for i in range(2)]
+    shared = [Peer(i, f"n{i}", "192.0.2.1", 8472) for i in range(2)]
     with pytest.raises(UsageError, match="a host for each node"):
         Flannel().plan(shared, Networks())
 
 
 def test_different_ports_are_refused_with_the_remedy() -> None:
-    mixed = [*members(2), Member(2, "n2", "192.0.2.3", 9000)]
+    mixed = [*members(2), Peer(2, "n2", "192.0.2.3", 9000)]
     with pytest.raises(UsageError, match="same UDP port on all hosts, got 8472, 9000") as caught:
         Flannel().plan(mixed, Networks())
     assert "meshPort" in str(caught.value)

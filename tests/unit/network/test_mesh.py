@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usernetes_deploy.errors import CommandFailed, Secret, UsageError
-from usernetes_deploy.network.base import Context, Member, Networks, bridge_conflist, masquerade_rules
+from usernetes_deploy.network.base import Context, Networks, Peer, bridge_conflist, masquerade_rules
 from usernetes_deploy.network.keys import make_key_pair
 from usernetes_deploy.network.mesh import Mesh, backend, uapi
 from usernetes_deploy.network.mesh.uapi import PeerState, from_hex, parse_peers, to_hex
@@ -28,8 +28,8 @@ allowed_ip=10.244.1.0/24
 """
 
 
-def members(count: int = 3, **fields: int) -> list[Member]:
-    return [Member(i, f"n{i}", f"192.0.2.{i + 1}", 4000, public_key=KEYS[i].public, **fields) for i in range(count)]
+def members(count: int = 3, **fields: int) -> list[Peer]:
+    return [Peer(i, f"n{i}", f"192.0.2.{i + 1}", 4000, public_key=KEYS[i].public, **fields) for i in range(count)]
 
 
 def test_every_node_has_all_others_as_peers_and_no_key_is_private() -> None:
@@ -52,13 +52,13 @@ def test_the_tunnels_mtu_follows_the_hosts_interface(mtu: int, tunnel: int) -> N
 
 
 def test_one_interface_with_a_small_mtu_is_named() -> None:
-    odd = [*members(2), Member(2, "n2", "192.0.2.3", 4000, mtu=1300)]
+    odd = [*members(2), Peer(2, "n2", "192.0.2.3", 4000, mtu=1300)]
     with pytest.raises(UsageError, match=r"n2: the interface of 192\.0\.2\.3 has MTU 1300; .* at least 1340"):
         Mesh().plan(odd, Networks())
 
 
 def test_a_thousand_nodes_fit_only_into_networks_that_are_large_enough() -> None:
-    many = [Member(i, f"n{i}", "192.0.2.1", 4000) for i in range(300)]
+    many = [Peer(i, f"n{i}", "192.0.2.1", 4000) for i in range(300)]
     with pytest.raises(UsageError, match=r"10\.244\.0\.0/16 has no /24 for node 256"):
         Mesh().plan(many, Networks())
     wide = Mesh().plan(many, Networks(pods="10.128.0.0/12"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from usernetes_deploy.changes.context import Place
+from usernetes_deploy.cluster.membership import Place
 from usernetes_deploy.phases.start_nodes import scope
 
 

@@ -120,7 +120,7 @@ def test_secrets_reach_the_hosts_on_stdin_alone(tmp_path: Path) -> None:
 
 def test_a_worker_holds_no_key_of_the_control_plane(tmp_path: Path) -> None:
     up = make(tmp_path)
-    begin(up, 6)
+    begin(up, 7)
     first, second, third = up.nodes
     assert {path for path in first.files if path.endswith("ca.key")} == {"/etc/kubernetes/pki/ca.key"}
     assert not [path for path in second.files if "ca.key" in path or "admin" in path or "sa.key" in path]
@@ -133,7 +133,7 @@ def test_a_worker_holds_no_key_of_the_control_plane(tmp_path: Path) -> None:
 
 def test_each_node_has_its_own_addresses_and_the_first_the_manifests(tmp_path: Path) -> None:
     up = make(tmp_path)
-    begin(up, 6)
+    begin(up, 7)
     assert [node.node_ip for node in up.nodes] == ["10.64.0.1", "10.64.0.2", "10.64.0.3"]
     assert [node.pod_cidr for node in up.nodes] == ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"]
     assert [bool(node.manifests) for node in up.nodes] == [True, False, False]
@@ -165,7 +165,7 @@ def test_recorded_hosts_that_cannot_carry_a_node_are_exit_code_3(tmp_path: Path,
 def test_a_host_that_cannot_be_reached_is_let_go_within_min_nodes(tmp_path: Path) -> None:
     down = {"node2": Behaviour(down="No route to host")}
     up = make(tmp_path, behaviours=down, minNodes=2)
-    begin(up, 7)
+    begin(up, 8)
     assert [node.name for node in up.nodes] == ["node0", "node1"]
     assert up.state.read()["givenUp"] == {"node2": "node2: connect: No route to host"}
     with pytest.raises(NodeFailures, match="No route to host"):

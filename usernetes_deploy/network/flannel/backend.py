@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import TimedOut, UsageError
-from usernetes_deploy.network.base import Config, Context, Member, Networks, masquerade_rules, write_conflist
+from usernetes_deploy.network.base import Config, Context, Networks, Peer, masquerade_rules, write_conflist
 from usernetes_deploy.network.flannel import objects
-from usernetes_deploy.network.ports import Forward, RootlesskitPorts
+from usernetes_deploy.network.publish.rootlesskit import Forward, RootlesskitPorts
 
 COMPONENT = "flanneld"
 OVERLAY = "flannel.1"
@@ -35,7 +35,7 @@ class Flannel:
     credential = objects.USER
     least_mtu = SMALLEST_MTU + OVERHEAD
 
-    def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
+    def plan(self, members: Sequence[Peer], networks: Networks) -> Sequence[Config]:
         """Return each node's part. All nodes use one UDP port number, so each needs a host of its own."""
         ports = {member.port for member in members}
         if len(ports) > 1:
@@ -75,7 +75,7 @@ class Flannel:
             for member in members
         ]
 
-    def objects(self, members: Sequence[Member], networks: Networks) -> list[dict[str, Any]]:
+    def objects(self, members: Sequence[Peer], networks: Networks) -> list[dict[str, Any]]:
         """Return what the first node applies for this backend."""
         nodes = [objects.node(member.name, networks.pod_cidr(member.index), member.address) for member in members]
         return [*objects.rights(), *nodes]

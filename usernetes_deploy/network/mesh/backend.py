@@ -18,8 +18,8 @@ from usernetes_deploy.errors import Secret, UsageError
 from usernetes_deploy.network.base import (
     Config,
     Context,
-    Member,
     Networks,
+    Peer,
     masquerade_rules,
     write_conflist,
 )
@@ -39,7 +39,7 @@ START_TIMEOUT = 10.0
 class Mesh:
     """The backend `mesh`.
 
-    >>> plans = Mesh().plan([Member(0, "a", "192.0.2.1", 4000), Member(1, "b", "192.0.2.2", 4000)], Networks())
+    >>> plans = Mesh().plan([Peer(0, "a", "192.0.2.1", 4000), Peer(1, "b", "192.0.2.2", 4000)], Networks())
     >>> plans[0]["nodeAddress"], plans[0]["mtu"], plans[0]["peers"][0]["allowedIPs"]
     ('10.64.0.1', 1440, ['10.64.0.2/32', '10.244.1.0/24'])
     """
@@ -48,7 +48,7 @@ class Mesh:
     credential = ""
     least_mtu = SMALLEST_MTU + OVERHEAD_V4
 
-    def plan(self, members: Sequence[Member], networks: Networks) -> Sequence[Config]:
+    def plan(self, members: Sequence[Peer], networks: Networks) -> Sequence[Config]:
         """Return each node's part; its private key is added by `with_private_key`.
 
         The MTU is that of the smallest interface among all members: a packet must fit on both ends.
@@ -71,7 +71,7 @@ class Mesh:
             for number, member in enumerate(members)
         ]
 
-    def objects(self, members: Sequence[Member], networks: Networks) -> list[dict[str, Any]]:  # noqa: ARG002
+    def objects(self, members: Sequence[Peer], networks: Networks) -> list[dict[str, Any]]:  # noqa: ARG002
         """Return nothing: the mesh asks nothing of the API."""
         return []
 
@@ -151,7 +151,7 @@ def with_private_key(config: Config, key: Secret) -> dict[str, Any]:
     return {**config, "privateKey": key.reveal()}
 
 
-def tunnel_mtu(members: Sequence[Member]) -> int:
+def tunnel_mtu(members: Sequence[Peer]) -> int:
     """Return the MTU of the tunnel in bytes: the smallest host interface less WireGuard's headers."""
     smallest = min(members, key=lambda member: member.mtu)
     overhead = OVERHEAD_V6 if ":" in smallest.address else OVERHEAD_V4
@@ -226,7 +226,7 @@ def _stale_routes(context: Context, config: Config) -> list[str]:
     return [prefix for prefix in present if prefix not in wanted]
 
 
-def _peer(member: Member, networks: Networks) -> dict[str, Any]:
+def _peer(member: Peer, networks: Networks) -> dict[str, Any]:
     host = f"[{member.address}]" if ":" in member.address else member.address
     return {
         "name": member.name,

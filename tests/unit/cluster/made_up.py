@@ -1,0 +1,51 @@
+"""Members and plans for tests that need no hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from usernetes_deploy.cluster.addressing import NetworkPlan, networks_of, parts_of
+from usernetes_deploy.cluster.membership import Member, Place
+from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.launch.base import Host
+from usernetes_deploy.network.base import Peer
+from usernetes_deploy.network.keys import make_key_pair
+
+
+def member(index: int, *, cgroups: str = "none", labels: dict[str, str] | None = None) -> Member:
+    """A node on a host of its own."""
+    name = f"node{index}"
+    place = Place(
+        address=f"192.0.2.{index + 1}",
+        interface="ib0",
+        why="the fastest",
+        mtu=1500,
+        base=Path("/var/tmp/usernetes-1000"),
+        node_dir=Path(f"/var/tmp/usernetes-1000/abcd-{index}"),
+        outer="slirp4netns",
+        cgroups=cgroups,
+        manager="",
+        nameservers=("192.0.2.53",),
+        mesh_port=20000,
+        api_port=20001 if index == 0 else None,
+    )
+    return Member(name, index, Host(name, place.address, str(index), labels or {}), place)
+
+
+def plan(members: list[Member], spec: ClusterSpec | None = None) -> NetworkPlan:
+    """A network of these members, all of them new."""
+    spec = spec or ClusterSpec()
+    keys = {one.name: make_key_pair() for one in members}
+    peers = [
+        Peer(one.index, one.name, one.place.address, one.place.mesh_port, public_key=keys[one.name].public)
+        for one in members
+    ]
+    return NetworkPlan(
+        networks=networks_of(spec),
+        server="https://192.0.2.1:20001",
+        parts=parts_of(spec, peers),
+        keys=keys,
+        publishing=frozenset(one.name for one in members),
+        addresses={one.name: one.place.address for one in members},
+        backend_objects=[],
+    )

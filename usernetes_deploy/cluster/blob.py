@@ -1,0 +1,116 @@
+"""A node's blob: everything it is told, put together from what each part of the plan knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usernetes_deploy.cluster import manifests
+from usernetes_deploy.cluster.addressing import NetworkPlan, dns_ip
+from usernetes_deploy.cluster.identities import Credentials
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.errors import UsageError
+from usernetes_deploy.network import native
+from usernetes_deploy.node.config import RUN, SCHEMA, NodeConfig
+
+
+@dataclass(frozen=True)
+class Software:
+    """What the node runs: `root` is where the bundle lies on its host, `busybox` the image for small tasks of ours."""
+
+    root: Path
+    busybox: str
+
+
+def node_config(
+    member: Member,
+    network: NetworkPlan,
+    credentials: Credentials,
+    spec: ClusterSpec,
+    *,
+    cluster_id: str,
+    software: Software,
+    objects: list[dict[str, Any]],
+) -> NodeConfig:
+    """The configuration of one node; `objects` are applied by the control plane when its API answers.
+
+    Raises `UsageError` when a file that the spec names cannot be read.
+    """
+    place, control_plane = member.place, member.index == 0
+    return NodeConfig(
+        schema=SCHEMA,
+        cluster=spec.name,
+        cluster_id=cluster_id,
+        name=member.name,
+        number=member.index,
+        control_plane=control_plane,
+        node_dir=str(place.node_dir),
+        bundle=str(software.root),
+        durability=spec.durability,
+        system_cpus=spec.system_cpus,
+        cgroups=place.cgroups,
+        devices=[{"name": item.name, "paths": list(item.paths), "count": item.count} for item in spec.devices],
+        shared=spec.storage.shared,
+        images=list(spec.images),
+        labels={"usernetes.dev/cluster": spec.name, **member.host.labels},
+        metrics=spec.metrics,
+        registries=registries_of(spec),
+        publishes=member.name in network.publishing,
+        patience=float(spec.wait_seconds),
+        files={**credentials.files[member.name], **(_first_files(spec, software) if control_plane else {})},
+        manifests=objects if control_plane else [],
+        **_addresses(member, network, spec),
+    )
+
+
+def first_objects(
+    spec: ClusterSpec, network: NetworkPlan, authority: str, busybox: str, *, counted: bool
+) -> list[dict[str, Any]]:
+    """What a new cluster begins with; `authority` is the cluster's (PEM), `counted`: all nodes count what pods use."""
+    own = manifests.objects(spec, network.networks.node_address(0), dns_ip(spec), busybox, authority, counted=counted)
+    return [*own, *native.manifests(network.addresses), *network.backend_objects]
+
+
+def _addresses(member: Member, network: NetworkPlan, spec: ClusterSpec) -> dict[str, Any]:
+    """Where the node is, whom it meets there, and how it asks for names."""
+    place = member.place
+    return {
+        "host_address": place.address,
+        "interface": place.interface,
+        "api_port": network.api_port,
+        "api_url": network.api_inside,
+        "api_outside": network.server,
+        "node_ip": network.networks.node_address(member.index),
+        "pod_cidr": network.networks.pod_cidr(member.index),
+        "cluster_cidr": spec.network.pod_cidr,
+        "service_cidr": spec.network.service_cidr,
+        "dns_ip": dns_ip(spec),
+        "dns_domain": spec.network.dns_domain,
+        "nameservers": list(place.nameservers),
+        "outer": place.outer,
+        "network": {**network.parts[member.name], "privateKey": network.keys[member.name].private.reveal()},
+    }
+
+
+def _first_files(spec: ClusterSpec, software: Software) -> dict[str, str]:
+    return {
+        str(RUN / "helper-image"): software.busybox,
+        str(RUN / "local-path.json"): manifests.local_path_config(spec),
+    }
+
+
+def registries_of(spec: ClusterSpec) -> list[dict[str, str]]:
+    """What containerd is told about registries; a CA's file is read here, for a node may not have it.
+
+    Raises `UsageError` when it cannot be read.
+    """
+    found = []
+    for registry in spec.registries:
+        try:
+            ca = Path(registry.ca).read_text(encoding="ascii") if registry.ca else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(str(error), tried=f"read the CA of registry {registry.name}") from error
+        found.append({"name": registry.name, "url": registry.url or f"https://{registry.name}", "ca": ca})
+    return found

@@ -1,0 +1,1 @@
+"""Hosts inside a Flux instance: its questions, its execution service, the launcher on both."""

@@ -1,0 +1,79 @@
+"""Make every key and certificate of the nodes that come, and with them each node's configuration, in memory."""
+
+from __future__ import annotations
+
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.addressing import NetworkPlan, server_names
+from usernetes_deploy.cluster.blob import Software, first_objects, node_config
+from usernetes_deploy.cluster.identities import Credentials, Identities
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.pki import KeyPair
+from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.network import backend_named
+from usernetes_deploy.node.config import KUBERNETES, NodeConfig
+from usernetes_deploy.phases.stage_bundle import staged
+
+
+class IssueCredentials:
+    """Fills in `nodes`, and writes a new cluster's kubeconfig and authorities to the state directory (0600)."""
+
+    title = "issue credentials"
+
+    def check(self, up: BringUp) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def apply(self, up: BringUp) -> str:
+        """Nothing leaves the driver yet."""
+        identities = Identities.from_secret(up.state.read_secret("secrets.json")) if up.existing else Identities.make()
+        credentials = issue(identities, up.newcomers, up.plan, up.spec)
+        up.nodes = configurations(up, credentials)
+        if not up.existing:
+            up.state.write_secret("kubeconfig", identities.administrator(up.spec.name, up.plan.server))
+            up.state.write_secret("secrets.json", identities.to_secret())
+        return f"{len(up.nodes)} nodes, {sum(len(files) for files in credentials.files.values())} files"
+
+    def undo(self, up: BringUp) -> None:
+        """The state directory goes as a whole."""
+        up.nodes.clear()
+
+
+def issue(identities: Identities, newcomers: list[Member], network: NetworkPlan, spec: ClusterSpec) -> Credentials:
+    """The files of every node that comes, by node name."""
+    proxy = identities.proxy_credential()
+    files = {member.name: files_of(identities, member, network, spec, proxy) for member in newcomers}
+    return Credentials(files, identities.ca.pair.certificate)
+
+
+def files_of(
+    identities: Identities, member: Member, network: NetworkPlan, spec: ClusterSpec, proxy: KeyPair
+) -> dict[str, str]:
+    """One node's: path -> content. Only the first node holds what signs, and what speaks for the control plane."""
+    inside, node_ip = network.api_inside, network.networks.node_address(member.index)
+    files = identities.node_files(member.name, node_ip, proxy, spec.name, inside)
+    if member.index == 0:
+        names = server_names(spec, network.networks, member.name, member.place.address)
+        files |= identities.control_plane_files(spec.name, inside, names, node_ip, metrics=spec.metrics)
+    backend = backend_named(spec.network.backend)
+    if backend.credential:
+        files[f"{KUBERNETES}/{backend.name}.conf"] = identities.credential(spec.name, inside, backend.credential)
+    return files
+
+
+def configurations(up: BringUp, credentials: Credentials) -> list[NodeConfig]:
+    """What each node that comes will be told."""
+    busybox, _ = up.bundle.image("busybox")
+    counted = all(member.place.cgroups == "delegated" for member in up.newcomers)
+    objects = [] if up.existing else first_objects(up.spec, up.plan, credentials.authority, busybox, counted=counted)
+    return [
+        node_config(
+            member,
+            up.plan,
+            credentials,
+            up.spec,
+            cluster_id=up.cluster_id,
+            software=Software(staged(up, member.host), busybox),
+            objects=objects,
+        )
+        for member in up.newcomers
+    ]
