@@ -56,7 +56,7 @@ def flux_run(nodes: int, bundle: str | None) -> Times:
     proven = time.monotonic() - began
     assert found.record, "the cluster has no record"
     document = json.loads(found.record["cluster.json"].reveal())
-    pattern = document["nodes"][0]["directory"].rpartition("-")[0]
+    pattern = document["members"][0]["directory"].rpartition("-")[0]
     began = time.monotonic()
     instance.command("cancel", submitted)
     look = ["exec", "-q", "-r", found.job.ranks, "-d", "/", "--", "python3", "-c", GONE]

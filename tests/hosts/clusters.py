@@ -171,7 +171,7 @@ class Cluster:
 
     def node_folder(self, index: int = 0) -> Path:
         """The folder of a node on this machine."""
-        return Path(self.record()["nodes"][index]["directory"])
+        return Path(self.record()["members"][index]["directory"])
 
     def component(self, name: str, node: int = 0) -> dict[str, Any]:
         """What a node's own status file says of one of its components."""
@@ -181,7 +181,7 @@ class Cluster:
     def pids(self, marker: str, node: int | None = 0) -> list[int]:
         """Processes of this cluster (of one of its nodes) whose command line has `marker`, as seen from here."""
         folders = (
-            [self.node_folder(node)] if node is not None else [Path(n["directory"]) for n in self.record()["nodes"]]
+            [self.node_folder(node)] if node is not None else [Path(n["directory"]) for n in self.record()["members"]]
         )
         found = []
         for folder in folders:

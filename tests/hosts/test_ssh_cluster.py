@@ -278,7 +278,7 @@ def test_a_login_shell_that_prints_and_an_absent_sudo_do_not_matter(terminal: Te
 def test_a_host_that_is_lost_is_removed_by_force_and_comes_back(terminal: Terminal, hosts: list[SshHost]) -> None:
     assert terminal.up("--hosts", "sh[0-2]", "--no-wait").returncode == 0
     record = json.loads((terminal.home / ".local/state/usernetes/default/cluster.json").read_text())
-    for node in record["nodes"]:
+    for node in record["members"]:
         assert node["handle"]["directory"] == node["directory"]
         assert f"--directory={node['directory']}" in Path(f"/proc/{node['handle']['pid']}/cmdline").read_text()
     testhosts("kill", "sh1")  # as a power cut does

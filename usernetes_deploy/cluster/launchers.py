@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
@@ -72,7 +73,7 @@ def enlarged(
     Raises `UsageError` when the launcher has none to give, or the flag is another launcher's.
     """
     state = document["launcher"]
-    taken = {str(node["name"]) for node in document["nodes"]}
+    taken = {member.name for member in members_of(document).present()}
     if state["launcher"] == "ssh":
         if not hosts:
             raise UsageError("which hosts? A cluster over SSH grows by --hosts LIST")

@@ -18,7 +18,7 @@ from usernetes_deploy.changes import bringup, growth
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster import spec
-from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState, clusters
 from usernetes_deploy.commands.common import located, node_program, report, roots
 from usernetes_deploy.console.flags import SPEC_HELP, assigned, number
@@ -129,9 +129,10 @@ def caretaker(state: ClusterState, told: Report, *, replace: bool) -> Caretaker:
         document = state.read()
         launcher = FluxLauncher.from_state(document["launcher"], node_program())
         try:
-            names = {str(node["name"]) for node in document["nodes"]}
+            present = members_of(document).present()
+            names = {member.name for member in present}
             lost = {name: why for name, why in launcher.lost().items() if name in names}
-            asked = [m for m in members_of(document) if m.host.name in suspects and m.host.name not in lost]
+            asked = [member for member in present if member.name in suspects and member.name not in lost]
             ended, silent = growth.silence(launcher, asked)
             return {**lost, **{name: why for name, why in ended.items() if name not in silent}}
         finally:

@@ -16,7 +16,8 @@ from invoke.tasks import task
 from usernetes_deploy.api import Api, ApiError
 from usernetes_deploy.cluster.addressing import dns_ip
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import RecordedNode, members_of
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.spec import ClusterSpec, load
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, show
@@ -190,19 +191,15 @@ def spec_of(document: Mapping[str, Any]) -> ClusterSpec:
     return load(document["spec"])
 
 
-def member_for(document: Mapping[str, Any], node: str | None) -> RecordedNode:
+def member_for(document: Mapping[str, Any], node: str | None) -> Member:
     """The node by its name, or the first that runs on this host, or the first of all."""
     members = members_of(document)
     if node:
-        for member in members:
-            if member.host.name == node:
-                return member
-        names = ", ".join(member.host.name for member in members)
-        raise UsageError(f"cluster {document['name']} has no node {node}; its nodes are {names}")
-    return next((member for member in members if runs_here(member)), members[0])
+        return members.named(node)
+    return next((member for member in members.present() if runs_here(member)), members.first)
 
 
-def runs_here(member: RecordedNode) -> bool:
+def runs_here(member: Member) -> bool:
     """Whether the node's processes are on this host: its folder is local, and its child is alive."""
     try:
         child = int((Path(member.directory) / "rk" / "child_pid").read_text())
@@ -274,7 +271,7 @@ def hosts(api: Api) -> dict[str, str]:
 def open_ports(state: ClusterState) -> list[dict[str, Any]]:
     """Everything the hosts answer on for this cluster: the API, the mesh, and what is published."""
     document = state.read()
-    members = {member.host.name: member for member in members_of(document)}
+    members = {member.name: member for member in members_of(document).present()}
     launcher = launcher_from_state(document["launcher"], node_program())
 
     def ask(host: Any) -> Any:
@@ -292,16 +289,16 @@ def open_ports(state: ClusterState) -> list[dict[str, Any]]:
         api.close()
     found = []
     for name, member in members.items():
-        record = member.record
-        address = now.get(name, record["address"])
+        place = member.at
+        address = now.get(name, place.address)
         local = document["launcher"]["launcher"] == "local"  # all nodes meet on the loopback
-        found.append(entry("127.0.0.1" if local else address, record["meshPort"], "udp", f"the network of {name}"))
+        found.append(entry("127.0.0.1" if local else address, place.mesh_port, "udp", f"the network of {name}"))
         for status in outcome.results[name]:
             spec = status["spec"]
             protocol, number = spec["proto"], spec["parentPort"]
-            is_api = number == record["apiPort"] and protocol == "tcp"
+            is_api = number == place.api_port and protocol == "tcp"
             who = "the API" if is_api else owners.get((protocol, number), "")
-            if (protocol, number) != ("udp", record["meshPort"]):
+            if (protocol, number) != ("udp", place.mesh_port):
                 found.append(entry(address, number, protocol, who))
     return sorted(found, key=lambda item: (item["address"], item["protocol"], item["port"]))
 

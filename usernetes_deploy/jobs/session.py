@@ -166,7 +166,7 @@ class Session:
     def _end_own_node(self) -> None:
         """End the node beside us now: its broker leads the instance, and gets to it last of all."""
         with contextlib.suppress(UsernetesError, KeyError, ProcessLookupError, FileNotFoundError):
-            for node in self.state.read()["nodes"]:
+            for node in self.state.read()["members"]:
                 handle = node["handle"]
                 if handle.get("rank") == 0 and b".pyz" in Path(f"/proc/{handle['pid']}/cmdline").read_bytes():
                     os.kill(handle["pid"], signal.SIGTERM)

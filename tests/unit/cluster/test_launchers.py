@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.cluster.made_up import member
 from usernetes_deploy.cluster.launchers import enlarged
+from usernetes_deploy.cluster.membership import Membership
+from usernetes_deploy.cluster.record import written
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.hostlist import load
 from usernetes_deploy.launch.ssh.launcher import SshLauncher
@@ -18,7 +22,7 @@ PROGRAM = Path("node.pyz")
 def document(hosts: str, nodes: list[str]) -> dict[str, Any]:
     return {
         "launcher": dict(SshLauncher(load(hosts), PROGRAM).to_state()),
-        "nodes": [{"name": name, "index": index} for index, name in enumerate(nodes)],
+        "members": written(Membership(replace(member(index), name=name) for index, name in enumerate(nodes))),
     }
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tests.unit.launch.flux.flux_fake import FakeFlux, make_fake_flux, recorded_job
+from usernetes_deploy.cluster.state import SCHEMA
 from usernetes_deploy.errors import Secret, TimedOut, UsageError, UsernetesError
 from usernetes_deploy.jobs import flux_jobs
 from usernetes_deploy.launch.flux.instance import Instance, parse_job
 from usernetes_deploy.launch.flux.questions import ByCommand
 
 NUMBER = "2734686208000"
-RECORD = {"cluster.json": json.dumps({"schema": 1, "name": "job-1", "launcher": {}}), "kubeconfig": "the-key"}
+RECORD = {"cluster.json": json.dumps({"schema": SCHEMA, "name": "job-1", "launcher": {}}), "kubeconfig": "the-key"}
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_adopting_writes_the_state_directory_for_its_owner_alone(instance: Insta
 
 
 def test_adopting_twice_gives_the_same_directory(instance: Instance, fake: FakeFlux, tmp_path: Path) -> None:
-    document = {"schema": 1, "name": "job-1", "launcher": {"launcher": "flux", "job": "ƒ2EqTrdbu"}}
+    document = {"schema": SCHEMA, "name": "job-1", "launcher": {"launcher": "flux", "job": "ƒ2EqTrdbu"}}
     fake.answer("job", "info", stdout=json.dumps({"cluster.json": json.dumps(document)}))
     with pytest.raises(UsageError, match="it has no kubeconfig yet"):
         flux_jobs.adopt(tmp_path, "f2EqTrdbu", instance)
@@ -151,7 +152,8 @@ def test_a_cluster_that_is_still_starting_has_to_be_waited_for(
 def test_state_directories_of_ended_jobs_are_forgotten(instance: Instance, fake: FakeFlux, tmp_path: Path) -> None:
     for name, launcher in (("gone", {"launcher": "flux", "job": "ƒ2EqTrdbu"}), ("here", {"launcher": "local"})):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "cluster.json").write_text(json.dumps({"schema": 1, "name": name, "launcher": launcher}))
+        record = {"schema": 1, "name": name, "launcher": launcher}  # of another version: its job has ended all the same
+        (tmp_path / name / "cluster.json").write_text(json.dumps(record))
     assert flux_jobs.forget_ended(tmp_path, instance) == []
     shows(fake, recorded_job("job-canceled"))
     assert flux_jobs.forget_ended(tmp_path, instance) == ["gone"]
