@@ -13,7 +13,8 @@ from pathlib import Path
 
 from usernetes_deploy.node import filesystem, proxy, runtime
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, NodeConfig
-from usernetes_deploy.node.supervisor import Supervisor, raise_limits
+from usernetes_deploy.node.limits import raise_limits
+from usernetes_deploy.node.supervisor import Supervisor
 from usernetes_deploy.waiting import until
 
 PATIENCE = 3600.0
@@ -43,9 +44,9 @@ class Machine(Supervisor):
         self.nr(["ip", "link", "set", "lo", "up"])
         self.nr(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])  # a prerequisite that kubeadm checks
         self.network.begin()
-        self.mark("network")
-        self.snapshotter = runtime.snapshotter(config)
-        path = runtime.write_config(config, config.root / "cni", self.snapshotter)
+        self.status.mark("network")
+        self.status.snapshotter = runtime.snapshotter(config)
+        path = runtime.write_config(config, config.root / "cni", self.status.snapshotter)
         environment = {name: text for name, text in runtime.environment(config).items() if name not in TUNING}
         self.spawn(
             "containerd",

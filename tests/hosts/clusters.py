@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -65,7 +66,7 @@ class Account:
             **(env or {}),
         }
         return [
-            "setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--", "env", "-i",
+            "setpriv", f"--reuid={self.uid}", f"--regid={group_of(self.uid)}", "--clear-groups", "--", "env", "-i",
             *(f"{key}={value}" for key, value in variables.items()), *argv,
         ]  # fmt: skip
 
@@ -229,10 +230,15 @@ def wait_for(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         time.sleep(0.1)
 
 
+def group_of(uid: int) -> int:
+    """The group that a login of this user has; on a machine of many users it has another number than the user."""
+    return pwd.getpwuid(uid).pw_gid
+
+
 def python_for(uid: int) -> str:
     """A Python that this user may run and that has the dependencies; without one the tests are skipped."""
     for python in filter(None, [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/usr/bin/python3"]):
-        argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
+        argv = ["setpriv", f"--reuid={uid}", f"--regid={group_of(uid)}", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
         tried = subprocess.run(
             [*argv, python, "-c", "import cryptography, invoke, yaml"], capture_output=True, check=False, cwd="/"
         )
@@ -254,13 +260,13 @@ def make_account(name: str) -> Account:
     for left in Path("/var/tmp").glob(f"{name}-*"):  # of a run that was killed
         end_account(Account(name, uid, left, "", bundle))
     home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/var/tmp"))
-    os.chown(home, uid, uid)
+    os.chown(home, uid, group_of(uid))
     home.chmod(0o700)
     cache = home / ".cache" / "usernetes" / "bundles"
     cache.mkdir(parents=True)
     (cache / "current").symlink_to(bundle)
     for path in (home / ".cache", home / ".cache" / "usernetes", cache):
-        os.chown(path, uid, uid)
+        os.chown(path, uid, group_of(uid))
     return Account(name, uid, home, python_for(uid), bundle)
 
 
@@ -320,7 +326,7 @@ def cluster(account: Account, registry: Registry) -> Cluster:
     """Two nodes with everything switched on; the tests that use it leave it as it was."""
     shared = account.home / "shared"
     shared.mkdir()
-    os.chown(shared, account.uid, account.uid)
+    os.chown(shared, account.uid, group_of(account.uid))
     spec = {
         "apiVersion": "usernetes.dev/v1alpha1",
         "kind": "Cluster",

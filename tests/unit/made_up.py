@@ -21,6 +21,7 @@ SCHEMA = json.loads((Path(usernetes_deploy.__file__).parent / "cluster" / "schem
 DNS = {**dict.fromkeys(SCHEMA["$defs"]["dns"]["required"]), "ok": True, "ms": 0.4}
 PEER = {"name": "node9", "endpoint": None, "received": 0, "sent": 0}
 COMPONENT = {"name": "kubelet", "state": "running", "pid": 7, "restarts": 0, "since": 1.5, "lastExit": None}
+COMPONENT |= {"deaths": 0, "lastWords": None}
 
 
 def node_answer(index: int) -> dict[str, Any]:

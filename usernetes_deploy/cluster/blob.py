@@ -58,6 +58,7 @@ def node_config(
         metrics=spec.metrics,
         registries=registries_of(spec),
         publishes=member.name in network.publishing,
+        patience=float(spec.wait_seconds),
         files={**credentials.files[member.name], **(_first_files(spec, software) if control_plane else {})},
         manifests=objects if control_plane else [],
         **_addresses(member, network, spec),

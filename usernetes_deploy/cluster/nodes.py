@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy.cluster.launchers import shares_host
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher, Outcome, on_all
@@ -80,7 +81,7 @@ def stop_nodes(
 
 def staged_root(document: Mapping[str, Any], member: Member) -> Path:
     """Where the bundle lies on the node's host."""
-    if document["launcher"].get("launcher") == "local":
+    if shares_host(document["launcher"]):
         return Path(str(document["bundle"]["root"]))
     return member.at.base / "bundle" / str(document["bundle"]["name"])
 

@@ -17,7 +17,7 @@ from usernetes_deploy.cluster.record import loss_words, losses_of, members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.phases.wait_ready import is_ready
+from usernetes_deploy.phases.wait_ready import how_last, is_ready
 
 SCHEMA = 1
 API_SAMPLES = 5
@@ -115,6 +115,7 @@ def node_status(
         "directory": member.directory,
         "keeper": keeper.get("pid") or member.handle.get("pid"),
         "components": node.get("components", []),
+        "threads": node.get("threads", []),
         "network": node.get("network"),
         "dns": node.get("dns"),
         "images": node.get("images", []),
@@ -124,8 +125,9 @@ def node_status(
 
 
 def is_well(node: Mapping[str, Any]) -> bool:
-    """Whether a node is Ready, has nothing to complain of, and none of its components is down."""
+    """Whether a node is Ready, has nothing to complain of, and nothing that it does is down."""
     down = [item for item in node["components"] if item["state"] in ("backing off", "stopped")]
+    down += [item for item in node["threads"] if not item["working"]]
     return bool(node["ready"] and node["alive"]) and not node["problems"] and not down
 
 
@@ -168,9 +170,14 @@ def text(found: Mapping[str, Any]) -> str:
             who = f"its keeper (pid {node['keeper']}) is gone" if node["keeper"] else "it has no keeper"
             lines.append(f"{node['name']}: {who}; its logs are in {node['directory']}/logs")
         lines += [
-            f"{node['name']}: {item['name']} was restarted {item['restarts']} times, last: {item['lastExit']}"
+            f"{node['name']}: {item['name']} was restarted {item['restarts']} times, last: {how_last(item)}"
             for item in node["components"]
             if item["restarts"]
+        ]
+        lines += [
+            f"{node['name']}: {item['name']} failed {item['failures']} times, last: {item['lastError']}; "
+            + ("it goes on" if item["working"] else "it is tried again")
+            for item in node["threads"]
         ]
         if node["restarts"]:
             lines.append(f"{node['name']}: the node was restarted {node['restarts']} times, last: {node['lastExit']}")

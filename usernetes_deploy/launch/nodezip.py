@@ -22,6 +22,7 @@ MEMBERS = (
     "cpus.py",
     "errors.py",
     "paths.py",
+    "threads.py",
     "waiting.py",
     "bundle/stage.py",
     "node/*.py",

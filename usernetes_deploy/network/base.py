@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from usernetes_deploy import threads
 from usernetes_deploy.errors import CommandFailed, UsageError
+from usernetes_deploy.threads import Begin
 
 Config = Mapping[str, Any]
 
@@ -82,6 +84,7 @@ class Context:
     - `spawn(name, argv, stdin)`: have the supervisor run a component in N0 and restart it when it dies, with the bytes
       that `stdin()` returns at each start.
     - `restart(name, why)`: end that component; it starts again at once.
+    - `begin(name, work)`: do `work` in a thread of its own, again after every exception, until it returns.
     - `folder`: the node's private directory; `run_folder`: a short path for sockets, gone with the node;
       `binaries`: the bundle's bin; `cni_conf`: the folder where containerd looks for CNI configuration.
     - `netns`: the path of Nr; `api_outside`: the API's URL on the hosts' network.
@@ -98,6 +101,7 @@ class Context:
     api_outside: str = ""
     memory: dict[str, Any] = field(default_factory=dict)
     restart: Callable[[str, str], None] = lambda _name, _why: None
+    begin: Begin = threads.begin
 
     def must(self, argv: Sequence[str], script: str) -> None:
         """Run a command in Nr with `script` on its stdin; raises `CommandFailed`."""

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import ssl
+import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -60,7 +61,11 @@ class Watch:
                 version = self._list()
                 pause = SHORTEST_PAUSE
                 self._follow(version)
-            except (OSError, ValueError, KeyError, http.client.HTTPException, UsernetesError):
+            except (OSError, ValueError, http.client.HTTPException, UsernetesError):
+                sleep.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            except Exception as error:  # an answer that is none: say so, for nobody else sees this thread
+                print(f"watch {self._path}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 sleep.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from usernetes_deploy import threads
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.threads import Begin
 
 LABEL = "usernetes.dev/host-address"
 RTMGRP_IPV4_IFADDR = 0x10
@@ -59,10 +61,10 @@ class Addresses:
         self._used: tuple[str, Mapping[str, str]] = (address, {})
         self._changed = changed
 
-    def start(self) -> None:
+    def start(self, begin: Begin = threads.begin) -> None:
         """Begin, in threads that live as long as the process."""
-        for work in (self._listen, self._run):
-            threading.Thread(target=work, name="addresses", daemon=True).start()
+        begin("addresses of this host", self._listen)
+        begin("addresses of the hosts", self._run)
 
     def reconcile(self) -> None:
         """Look at the interface and at what the API says, and act on what differs."""

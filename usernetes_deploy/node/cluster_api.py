@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 from usernetes_deploy.api import Api, client_context
 from usernetes_deploy.node.config import PKI, NodeConfig
 from usernetes_deploy.waiting import until
-
-PATIENCE = 120.0  # seconds
 
 
 def identity(name: str) -> ssl.SSLContext:
@@ -24,15 +23,16 @@ def as_kubelet(config: NodeConfig) -> Api:
     return Api(config.api_outside, identity("kubelet-client"), timeout=5)
 
 
-def wait_for_api(config: NodeConfig, *, serving: bool = False) -> None:
+def wait_for_api(config: NodeConfig, *, serving: bool = False, alive: Callable[[], bool] = lambda: True) -> None:
     """Ask until the API is ready; less and less often, for a thousand nodes ask at once.
 
     `serving`: until it answers for our Node. /readyz waits for roles that are written a second later, of which
-    neither a kubelet nor the cluster's administrator needs any. Raises `TimedOut` when patience is at its end.
+    neither a kubelet nor the cluster's administrator needs any. Raises `TimedOut` when
+    the node's patience is at its end, and `UsernetesError` when who asks is not `alive` any more.
     """
     api, path = as_kubelet(config), f"/api/v1/nodes/{config.name}"
     look = (lambda: api.serves(path)) if serving else api.ready
     try:
-        until(look, PATIENCE, f"the API at {api.server} is ready", pause=0.05, longest=1.0)
+        until(look, config.patience, f"the API at {api.server} is ready", pause=0.05, longest=1.0, alive=alive)
     finally:
         api.close()

@@ -61,6 +61,7 @@ class NodeConfig(NamedTuple):
     metrics: bool
     registries: list[dict[str, str]]  # {"name", "url", "ca"}: where images of a registry are really asked for
     publishes: bool  # Services on this host; False where another node of the same host does
+    patience: float = 120.0  # seconds that its parts wait for each other: the spec's waitSeconds
     pod_cpus: str = ""  # said by the keeper: the CPUs of a job that has only some of its host's, as "0,1"
 
     @property

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from usernetes_deploy import threads
 from usernetes_deploy.errors import UsernetesError
+from usernetes_deploy.threads import Begin
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -22,7 +24,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
-def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
+def serve(path: Path, handlers: Mapping[str, Handler], begin: Begin = threads.begin) -> None:
     """Answer requests ``{"verb": ...}`` in the background with ``{"ok": ...}`` or ``{"error": ...}``."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -41,14 +43,14 @@ def serve(path: Path, handlers: Mapping[str, Handler]) -> None:
                 reply: dict[str, Any] = {"ok": handlers[request["verb"]](request)}
             except Exception as error:  # whatever it is, the caller has to know
                 reply = {"error": str(error) or type(error).__name__}
-            stream.write(json.dumps(reply).encode() + b"\n")
+            stream.write(json.dumps(reply, default=str).encode() + b"\n")
 
     def loop() -> None:
         while True:
             connection, _ = listener.accept()
             threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
-    threading.Thread(target=loop, name="control", daemon=True).start()
+    begin("control", loop)
 
 
 def _uid_of(connection: socket.socket) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 
+from usernetes_deploy import threads
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
@@ -15,6 +16,7 @@ from usernetes_deploy.node.cluster_api import as_kubelet, identity, wait_for_api
 from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.node.network_part import NetworkPart
 from usernetes_deploy.node.publishing import Publishing
+from usernetes_deploy.threads import Begin
 
 
 class Following:
@@ -32,11 +34,11 @@ class Following:
         self._lost = lost
         self._changed = threading.Event()
 
-    def start(self) -> None:
+    def start(self, begin: Begin = threads.begin) -> None:
         """Begin, in threads that live as long as the process."""
-        threading.Thread(target=self._run, name="addresses", daemon=True).start()
+        begin("following", lambda: self._run(begin))
 
-    def _run(self) -> None:
+    def _run(self, begin: Begin) -> None:
         config = self._config
         with contextlib.suppress(UsernetesError):  # then the watch goes on asking
             wait_for_api(config)
@@ -60,7 +62,7 @@ class Following:
             listed=listed,
         )
         nodes.start()
-        following.start()
+        following.start(begin)
 
     def _tell(self, address: str, nodes: Watch) -> None:
         self._publishing.connect_again()

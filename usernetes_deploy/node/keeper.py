@@ -200,11 +200,21 @@ class Keeper:
             self._child.kill()
         self._record()
         self._why = ""
-        watch = threading.Thread(target=self._watch_outer, args=(self._child,), daemon=True)
+        watch = threading.Thread(target=self._watch, args=(self._child,), daemon=True)
         watch.start()
         code = self._child.wait()
         watch.join(1)  # so that no thread runs when the next child is forked
         return code
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+        """`_watch_outer`, again after whatever goes wrong; ends with the child."""
+        while start_time(child.pid) is not None:
+            try:
+                return self._watch_outer(child)
+            except Exception as error:
+                print(f"watching {self.config.outer}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                time.sleep(1)
+        return None
 
     def _watch_outer(self, child: subprocess.Popen[bytes]) -> None:
         """rootlesskit goes on without its user-space NAT; a node whose pods are cut off is no node: start it again."""

@@ -17,6 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy import threads
+from usernetes_deploy.threads import Begin
+
 STREAMS = 3
 LONGEST_REQUEST = 4 << 20
 START_TIMEOUT = 60.0
@@ -39,7 +42,7 @@ class NativeStarter:
         self.log = log
         self._listener: socket.socket | None = None
 
-    def start(self) -> None:
+    def start(self, begin: Begin = threads.begin) -> None:
         """Make the socket (mode 0600) and serve it in the background. Raises OSError."""
         Path(self.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -50,7 +53,7 @@ class NativeStarter:
         listener.bind(self.path)
         listener.listen(64)
         self._listener = listener
-        threading.Thread(target=self._serve, args=(listener,), name="native", daemon=True).start()
+        begin("native", lambda: self._serve(listener))
 
     def stop(self) -> None:
         """Close the socket and remove it; shims that were started live on."""
@@ -68,7 +71,9 @@ class NativeStarter:
             try:
                 connection, _ = listener.accept()
             except OSError:
-                return
+                if self._listener is None:
+                    return
+                raise
             threading.Thread(target=self._answer, args=(connection,), name="native-start", daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
@@ -77,7 +82,7 @@ class NativeStarter:
             streams: list[int] = []
             try:
                 answer: dict[str, Any] = {"exit": self._run(*_read_request(connection, streams), streams)}
-            except (OSError, ValueError, subprocess.SubprocessError) as error:
+            except Exception as error:  # whatever it is, the caller has to know
                 answer = {"error": f"{type(error).__name__}: {error}"}
             finally:
                 for stream in streams:

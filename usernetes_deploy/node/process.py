@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,6 +23,7 @@ FIRST_BACKOFF = 0.25
 LONGEST_BACKOFF = 30.0
 CALM = 60.0  # a component that ran this long starts again without delay
 LOG_LIMIT = 16 << 20
+SOON = 0.02  # seconds between looks for what takes moments
 
 
 class Component:
@@ -60,6 +62,8 @@ class Component:
         self.restarts = 0
         self.since = time.time()
         self.last_exit: str | None = None
+        self.deaths = 0  # ends of its own in a row, each less than `CALM` seconds after a start
+        self.last_words: str | None = None  # what its log said at the last of them
         self.pid: int | None = None
         self._why = ""
         self._stopping = threading.Event()
@@ -101,6 +105,8 @@ class Component:
             "restarts": self.restarts,
             "since": round(self.since, 3),
             "lastExit": self.last_exit,
+            "deaths": self.deaths,
+            "lastWords": self.last_words,
         }
 
     def rotate(self, limit: int = LOG_LIMIT) -> None:
@@ -116,7 +122,10 @@ class Component:
         backoff = FIRST_BACKOFF
         while not self._stopping.is_set():
             began = time.monotonic()
-            reason = self._once()
+            try:
+                reason = self._once()
+            except Exception as error:  # nobody else would see it, and the component would be gone
+                reason = str(error) or type(error).__name__
             reason, self._why = self._why or reason, ""
             if self._stopping.is_set():
                 break
@@ -137,8 +146,10 @@ class Component:
             words = self.stdin()
         except Exception as error:  # whatever keeps it from starting is its reason, shown by status
             return str(error) or type(error).__name__
+        began = time.monotonic()
         try:
             with self.log.open("ab") as log:
+                said_before = log.tell()
                 process = subprocess.Popen(
                     self.argv,
                     stdin=subprocess.PIPE if words else subprocess.DEVNULL,
@@ -161,15 +172,20 @@ class Component:
             if self.started:
                 self.started(process)
         except Exception as error:
-            process.kill()
-            process.wait()
-            return str(error) or type(error).__name__
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                self.pid = None
+                return str(error) or type(error).__name__
         if process.poll() is None:
             self.ready.set()
             self._become("running")
         process.wait()
         self.ready.clear()
         self.pid = None
+        if not self._why:
+            self.deaths = self.deaths + 1 if time.monotonic() - began < CALM else 1
+            self.last_words = last_words(tail(self.log, 200, after=said_before)) or None
         return how_it_ended(process.returncode)
 
     def _become(self, state: str) -> None:
@@ -191,11 +207,33 @@ def how_it_ended(returncode: int) -> str:
     return f"exit code {returncode}"
 
 
-def tail(path: Path, lines: int = 5) -> list[str]:
-    """The last `lines` lines of a log; [] when there is none."""
+def tail(path: Path, lines: int = 5, after: int = 0) -> list[str]:
+    """The last `lines` lines of a log, of what was written `after` so many bytes; [] when there is none."""
     try:
         with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - 64 * 1024))
+            size = path.stat().st_size
+            log.seek(max(0, size - 64 * 1024, after if after <= size else 0))  # it was cut meanwhile: all of it
             return log.read().decode(errors="replace").splitlines()[-lines:]
     except OSError:
         return []
+
+
+# klog's head of an error or a fatal end; then what other loggers write of one, and Go's and Python's own last line.
+KLOG = re.compile(r"^[EF]\d{4} [\d:.]+ +\d+ [^]]+\] ")
+COMPLAINT = re.compile(
+    r"^(panic|fatal error|Error|error): |[\"\[=](error|fatal|panic|ERROR|FATAL)[\"\]\s]|^\w*(Error|Exception)\b"
+)
+LONGEST_WORDS = 400  # characters
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """Of what a process wrote before it ended, the line that tells why: its last complaint, else its last line.
+
+    >>> last_words(['I1127 09:00:00.5 7 a.go:1] "on"', 'E1127 09:00:01.5 7 run.go:72] "command failed" err="no"', ""])
+    '"command failed" err="no"'
+    """
+    said = [line.strip() for line in lines if line.strip()]
+    for line in reversed(said):
+        if KLOG.search(line) or COMPLAINT.search(line):
+            return KLOG.sub("", line)[:LONGEST_WORDS]
+    return said[-1][:LONGEST_WORDS] if said else ""

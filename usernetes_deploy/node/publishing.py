@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from usernetes_deploy import threads
 from usernetes_deploy.api import Api
 from usernetes_deploy.network.publish.publisher import Exposer, Place
 from usernetes_deploy.network.publish.rootlesskit import RootlesskitPorts
 from usernetes_deploy.network.watch import Watch
 from usernetes_deploy.node.cluster_api import identity, wait_for_api
 from usernetes_deploy.node.config import NodeConfig
+from usernetes_deploy.threads import Begin
 
 
 class Publishing:
@@ -22,9 +24,9 @@ class Publishing:
         self._changed = threading.Event()
         self._watches: list[Watch] = []
 
-    def start(self) -> None:
+    def start(self, begin: Begin = threads.begin) -> None:
         """Begin, in threads that live as long as the process."""
-        threading.Thread(target=self._run, name="expose", daemon=True).start()
+        begin("publishing", self._run)
 
     def look_again(self) -> None:
         """The hosts have other addresses, and the status of Services names them."""

@@ -10,8 +10,6 @@ import contextlib
 import json
 import math
 import os
-import resource
-import socket
 import subprocess
 import sys
 import threading
@@ -20,22 +18,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.api import Api
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.network import resolvers
 from usernetes_deploy.network.base import Context
-from usernetes_deploy.node import cgroups, control, control_plane, devices, filesystem, kubelet, proxy, runtime
-from usernetes_deploy.node.cluster_api import PATIENCE, as_kubelet, identity, wait_for_api
+from usernetes_deploy.node import cgroups, control, devices, filesystem, kubelet, proxy, runtime
+from usernetes_deploy.node.cluster_api import as_kubelet, wait_for_api
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
+from usernetes_deploy.node.first_node import FirstNode
 from usernetes_deploy.node.following import Following
+from usernetes_deploy.node.limits import raise_limits
 from usernetes_deploy.node.native import NativeStarter
 from usernetes_deploy.node.network_part import NetworkPart
-from usernetes_deploy.node.process import Component
+from usernetes_deploy.node.node_status import Answers, NodeStatus
+from usernetes_deploy.node.process import SOON, Component
 from usernetes_deploy.node.publishing import Publishing
 from usernetes_deploy.waiting import retry, until
 
-MOST_FILES = 1 << 20
-SOON = 0.02  # seconds between looks for what takes moments
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 
 
@@ -45,16 +42,10 @@ class Supervisor:
     def __init__(self, config: NodeConfig, netns: Path) -> None:
         self.config = config
         self.netns = netns
-        self.began = time.time()
-        self.components: dict[str, Component] = {}
-        self.phases: dict[str, float] = {}
-        self.problems: list[str] = []
-        self.snapshotter = "overlayfs"
+        self.status = NodeStatus(config)
         self.network = NetworkPart(config, self.network_context())
-        self._lock = threading.Lock()
-        self._lost_address = ""
+        self.status.host_address = lambda: self.network.host_address
         self._images = threading.Event()
-        self._manifests = threading.Event()
 
     def nr(self, argv: Sequence[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a short command in the node's network namespace to its end."""
@@ -82,10 +73,10 @@ class Supervisor:
             stdin=stdin,
             prepare=prepare,
             started=started,
-            changed=self.write_status,
+            changed=self.status.write,
             timer_slack=timer_slack,
         )
-        self.components[name] = component
+        self.status.components[name] = component
         component.start()
         return component
 
@@ -104,22 +95,23 @@ class Supervisor:
             cni_conf=self.config.root / "cni",
             netns=str(self.netns),
             api_outside=self.config.api_outside,
-            restart=lambda name, why: self.components[name].restart(why),
+            restart=lambda name, why: self.status.components[name].restart(why),
+            begin=self.status.threads.begin,
         )
 
     # the node -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Bring the node up and stay; ends only when the process is killed."""
+        threading.excepthook = self._thread_ended
         try:
             self.bring_up()
         except Exception as error:
-            self.problems.append(str(error))
-            self.write_status()
+            self.status.problem(str(error))
             raise
         while True:
             time.sleep(HOUSEKEEPING)
-            for component in list(self.components.values()):
+            for component in list(self.status.components.values()):
                 component.rotate()
 
     def bring_up(self) -> None:
@@ -130,16 +122,19 @@ class Supervisor:
             cgroups.show()
         filesystem.prepare(config)
         filesystem.write_files(config)
-        control.serve(config.root / "control.sock", {"status": self._answer_status, "network": self._change_network})
-        NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start()
-        self.mark("prepared")
+        begin, answers = self.status.threads.begin, Answers(self.status, self.network, self.netns, self.nr)
+        handlers = {"status": answers.status, "network": self._change_network}
+        control.serve(config.root / "control.sock", handlers, begin)
+        NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start(begin)
+        self.status.mark("prepared")
         if config.control_plane:
-            self._start_control_plane()
+            self.nr(["ip", "link", "set", "lo", "up"])
+            FirstNode(config, self.netns, self.status, self.spawn).start()
         self.network.begin()
-        self.mark("network")
-        self.snapshotter = runtime.snapshotter(config)
+        self.status.mark("network")
+        self.status.snapshotter = runtime.snapshotter(config)
         runtime.write_registries(config)
-        containerd_config = runtime.write_config(config, config.root / "cni", self.snapshotter)
+        containerd_config = runtime.write_config(config, config.root / "cni", self.status.snapshotter)
         containerd = self.spawn(
             "containerd",
             [config.binary("containerd"), f"--config={containerd_config}"],
@@ -159,67 +154,29 @@ class Supervisor:
             timer_slack=kubelet.TIMER_SLACK,
         )
         if config.devices:
-            self.problems += devices.problems(config.devices)
+            self.status.problem(*devices.problems(config.devices))
             self.spawn(
                 "devices", [config.binary("usernetes-devices")], stdin=lambda: json.dumps(config.devices).encode()
             )
-        self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=self._wait_for_api)
+        self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=lambda: wait_for_api(config))
         publishing = Publishing(config, self.netns.parent / "api.sock")
-        publishing.start()
+        publishing.start(begin)
         if config.interface != "lo":
-            Following(config, self.network, publishing, self._address_lost).start()
-        self.mark("started")
-
-    def _start_control_plane(self) -> None:
-        """All four at once: each tries again on its own until what it needs is there."""
-        config = self.config
-        self.nr(["ip", "link", "set", "lo", "up"])
-        env = control_plane.environment(len(os.sched_getaffinity(0)))
-        (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
-        # An API server that finds no etcd asks again only after a second; etcd itself listens after a fraction of that.
-        etcd = self.spawn(
-            "etcd",
-            control_plane.etcd(config),
-            env=env,
-            started=self._etcd_started,
-            timer_slack=control_plane.TIMER_SLACK,
-        )
-        self.spawn(
-            "kube-apiserver",
-            control_plane.apiserver(config),
-            env=env,
-            prepare=lambda: until(etcd.ready.is_set, 60, "etcd listens", pause=SOON),
-            started=self._api_started,
-            timer_slack=control_plane.TIMER_SLACK,
-        )
-        for name, argv in (
-            ("kube-controller-manager", control_plane.controller_manager(config)),
-            ("kube-scheduler", control_plane.scheduler(config)),
-        ):
-            self.spawn(name, argv, env=env, prepare=self._wait_for_api, timer_slack=control_plane.TIMER_SLACK)
-        (RUN / "Corefile").write_text(control_plane.corefile(config))
-        self.spawn("coredns", control_plane.coredns(config), env=env, prepare=self._wait_for_manifests)
-        self.spawn(
-            "local-path-provisioner", control_plane.local_path(config), env=env, prepare=self._wait_for_manifests
-        )
-        if config.metrics:
-            self.spawn(
-                "metrics-server", control_plane.metrics_server(config), env=env, prepare=self._wait_for_manifests
-            )
-
-    def _etcd_started(self, process: subprocess.Popen[bytes]) -> None:
-        def listening() -> bool:
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                return probe.connect_ex(("127.0.0.1", control_plane.ETCD_PORT)) == 0
-
-        look = lambda: control.in_netns(self.netns, listening)  # noqa: E731
-        until(look, 60, "etcd listens", pause=SOON, longest=0.1, alive=lambda: process.poll() is None)
+            Following(config, self.network, publishing, self.status.address_lost).start(begin)
+        self.status.mark("started")
 
     def containerd_started(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until containerd listens; the first time the node's own images are loaded."""
         look = Path(CONTAINERD_SOCKET).exists
-        until(look, 30, "containerd listens", pause=SOON, longest=0.1, alive=lambda: process.poll() is None)
-        self.mark("containerd")
+        until(
+            look,
+            self.config.patience,
+            "containerd listens",
+            pause=SOON,
+            longest=0.1,
+            alive=lambda: process.poll() is None,
+        )
+        self.status.mark("containerd")
         if not self._images.is_set():
             threads = [
                 threading.Thread(target=self._load_image, args=(archive,))
@@ -229,21 +186,17 @@ class Supervisor:
                 thread.start()
             threads[0].join()  # the pause image: without it no pod starts
             self._images.set()
-            self.mark("images")
+            self.status.mark("images")
 
     def _load_image(self, archive: str) -> None:
         try:
-            runtime.load_image(self.config, archive, self.snapshotter)
-        except UsernetesError as error:
-            self.problems.append(str(error))
-            self.write_status()
+            runtime.load_image(self.config, archive, self.status.snapshotter)
+        except Exception as error:  # whatever it is, pods will lack the image
+            self.status.problem(str(error))
 
     def _before_kubelet(self, containerd: Component) -> None:
-        until(containerd.ready.is_set, 60, "containerd is ready", pause=SOON, longest=0.1)
+        until(containerd.ready.is_set, self.config.patience, "containerd is ready", pause=SOON, longest=0.1)
         wait_for_api(self.config, serving=True)
-
-    def _wait_for_api(self) -> None:
-        wait_for_api(self.config)
 
     def _tell_storage(self, process: subprocess.Popen[bytes]) -> None:
         """Complete the Node's status as soon as its kubelet has made it."""
@@ -261,115 +214,13 @@ class Supervisor:
             )
         api.close()
 
-    def _api_started(self, process: subprocess.Popen[bytes]) -> None:
-        wait_for_api(self.config, serving=True)
-        if not self._manifests.is_set():
-            admin = Api(self.config.api_outside, identity("admin"), timeout=30)
-            for manifest in self.config.manifests:
-                self._apply(admin, manifest, process)
-            admin.close()
-            self._manifests.set()
-            self.mark("manifests")
-        self._wait_for_api()
-        self.mark("api ready")
-
-    def _apply(self, admin: Api, manifest: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
-        """An API that has just become ready may still refuse a kind of its own for a moment."""
-        retry(lambda: admin.apply(manifest), 10, pause=0.05, longest=2.0, alive=lambda: process.poll() is None)
-
-    def _wait_for_manifests(self) -> None:
-        if not self._manifests.wait(PATIENCE):
-            raise UsernetesError(f"the cluster's own objects are not applied after {PATIENCE:g} s")
-
-    # what is said of it -------------------------------------------------------------------------
-
-    def mark(self, phase: str) -> None:
-        """Write down that the node has come so far, and when."""
-        self.phases[phase] = round(time.time() - self.began, 3)
-        self.write_status()
-
-    def _answer_status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        """What is known, and what only asking tells: counters, DNS, images, limits."""
-        config = self.config
-        name = f"kubernetes.default.svc.{config.dns_domain}"
-        images = self.nr(
-            [config.binary("ctr"), "--namespace=k8s.io", f"--address={CONTAINERD_SOCKET}", "images", "ls", "-q"]
-        )
-        return {
-            **self.snapshot(),
-            "network": self.network.status(),
-            "dns": {
-                **control.in_netns(self.netns, lambda: control.dns_answer(config.dns_ip, name)),
-                "outside": self._outside() if config.control_plane else None,
-            },
-            "images": sorted(
-                line for line in images.stdout.decode().split() if "@" not in line and not line.startswith("sha256:")
-            ),
-            "limits": {
-                name: resource.getrlimit(number)[0]
-                for name, number in (
-                    ("memlock", resource.RLIMIT_MEMLOCK),
-                    ("nofile", resource.RLIMIT_NOFILE),
-                    ("stack", resource.RLIMIT_STACK),
-                )
-            },
-        }
-
-    def _outside(self) -> dict[str, list[str]]:
-        """The resolvers that the cluster's DNS asks for other names, and which of them do not answer."""
-        asked = resolvers.upstreams(self.config.nameservers)
-        return {"asked": asked, "silent": control.in_netns(self.netns, lambda: resolvers.silent(asked))}
+    def _thread_ended(self, args: threading.ExceptHookArgs) -> None:
+        """No thread should come here; one that does is seen at least."""
+        name = args.thread.name if args.thread else "a thread"
+        self.status.problem(f"{name} has ended: {args.exc_type.__name__}: {args.exc_value}")
 
     def _change_network(self, request: Mapping[str, Any]) -> None:
         self.network.replace(request["network"])
-
-    def _address_lost(self, words: str) -> None:
-        if words != self._lost_address:
-            self.problems = [problem for problem in self.problems if problem != self._lost_address]
-            self.problems += [words] if words else []
-            self._lost_address = words
-            self.write_status()
-
-    def snapshot(self) -> dict[str, Any]:
-        """What the supervisor knows without asking anybody."""
-        return {
-            "schema": 1,
-            "name": self.config.name,
-            "cluster": self.config.cluster,
-            "controlPlane": self.config.control_plane,
-            "nodeIP": self.config.node_ip,
-            "hostAddress": self.network.host_address,
-            "began": round(self.began, 3),
-            "phases": self.phases,
-            "snapshotter": self.snapshotter,
-            "cgroups": self.config.cgroups,
-            "outer": self.config.outer,
-            "problems": self.problems,
-            "components": [component.snapshot() for component in list(self.components.values())],
-        }
-
-    def write_status(self) -> None:
-        """Write status.json, whole or not at all; for those who cannot ask the node any more."""
-        with self._lock:
-            document = self.snapshot()
-            target = self.config.root / "status.json"
-            draft = target.with_suffix(".new")
-            with contextlib.suppress(OSError):  # a full disk must not end the node
-                draft.write_text(json.dumps(document))
-                draft.replace(target)
-
-
-def raise_limits() -> None:
-    """Locked memory, open files and stack up to the hard limit: pods inherit them, and UCX needs the first.
-
-    Of open files a million at most: programs that go through all that there might be (old MySQL, RabbitMQ, yum) would
-    take minutes and gigabytes over the thousand millions that systemd allows.
-    """
-    for number in (resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK):
-        hard = resource.getrlimit(number)[1]
-        if number == resource.RLIMIT_NOFILE and (hard == resource.RLIM_INFINITY or hard > MOST_FILES):
-            hard = MOST_FILES
-        resource.setrlimit(number, (hard, hard))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from usernetes_deploy.phases.check_network import Probe, pause_after
 from usernetes_deploy.phases.record_cluster import record
 
 LOOK_AFTER = 3.0  # seconds between looks at what the nodes say of themselves
+DEATHS = 3  # so often in a row a component may end soon after its start, and then the node is given up
 
 
 class WaitReady:
@@ -106,9 +107,29 @@ def failures(up: BringUp, names: set[str]) -> dict[str, BaseException]:
     found: dict[str, BaseException] = {}
     for name, answer in outcome.results.items():
         keeper, node = answer.get("keeper"), answer.get("node") or {}
-        if not keeper or not keeper.get("alive") or node.get("problems") or keeper.get("restarts", 0) > 1:
+        gone = not keeper or not keeper.get("alive") or keeper.get("restarts", 0) > 1
+        if gone or node.get("problems") or dying(node):
             found[name] = UsernetesError(explain(answer), node=name, tried="start the node")
     return found
+
+
+def dying(node: Mapping[str, Any]) -> list[str]:
+    """The components of a node that end again and again, each with its own last words.
+
+    >>> item = {"name": "kubelet", "deaths": 3, "lastExit": "exit code 1", "lastWords": "unknown flag: --on"}
+    >>> dying({"components": [item]})
+    ['kubelet ended 3 times in a row, last: exit code 1: unknown flag: --on']
+    """
+    return [
+        f"{item['name']} ended {item['deaths']} times in a row, last: {how_last(item)}"
+        for item in node.get("components", ())
+        if item.get("deaths", 0) >= DEATHS
+    ]
+
+
+def how_last(item: Mapping[str, Any]) -> str:
+    """How a component ended last, with its own last words."""
+    return ": ".join(str(words) for words in (item["lastExit"], item.get("lastWords")) if words)
 
 
 def explain(answer: Mapping[str, Any]) -> str:
@@ -120,13 +141,15 @@ def explain(answer: Mapping[str, Any]) -> str:
     keeper, node = answer.get("keeper"), answer.get("node") or {}
     if node.get("problems"):
         return "; ".join(node["problems"])
+    if dying(node):
+        return "; ".join(dying(node))
     words = " | ".join(answer.get("log") or [])
     if not keeper or not keeper.get("alive"):
         return f"no keeper is running{': ' + words if words else ''}"
     if keeper.get("lastExit"):
         return f"its process tree ended ({keeper['lastExit']}){': ' + words if words else ''}"
     waiting = [
-        f"{item['name']} {item['state']}" + (f" ({item['lastExit']})" if item.get("lastExit") else "")
+        f"{item['name']} {item['state']}" + (f" ({how_last(item)})" if item.get("lastExit") else "")
         for item in node.get("components", ())
         if item["state"] != "running"
     ]

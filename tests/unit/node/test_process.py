@@ -206,3 +206,79 @@ def test_a_component_whose_input_cannot_be_made_is_tried_again_and_says_why(
     comes(lambda: component.pid)
     assert component.snapshot()["lastExit"] == "no configuration yet"
     assert component.snapshot()["restarts"] == 1
+
+
+def test_one_that_dies_again_and_again_is_counted_and_tells_its_own_last_words(make: Callable[..., Component]) -> None:
+    script = (
+        "import sys\n"
+        'print(\'E1127 06:00:00.000001       7 run.go:72] "command failed" err="unknown flag: --on"\')\n'
+        "print('I1127 06:00:00.000002       7 run.go:73] \"Goodbye\"')\n"
+        "sys.exit(1)"
+    )
+    component = make(script)
+    until(lambda: component.deaths >= 3, 20, "the third death")
+    found = component.snapshot()
+    assert found["lastExit"] == "exit code 1"
+    assert found["lastWords"] == '"command failed" err="unknown flag: --on"'
+
+
+def test_who_is_killed_by_us_or_waits_for_others_does_not_die(make: Callable[..., Component]) -> None:
+    def prepare() -> None:
+        if len(tries) < 4:
+            tries.append(1)
+            raise RuntimeError("the API is not ready")
+
+    tries: list[int] = []
+    component = make("import time; time.sleep(60)", prepare=prepare)
+    until(lambda: component.pid, 20, "it runs")
+    first = component.pid
+    component.restart("the address changed")
+    until(lambda: component.pid not in (None, first), 20, "it runs again")
+    assert component.restarts == 5
+    assert (component.deaths, component.last_words) == (0, None)
+
+
+def test_one_that_ends_while_it_is_waited_for_tells_how_it_ended(make: Callable[..., Component]) -> None:
+    def started(running: Any) -> None:
+        until(lambda: False, 60, "it listens", alive=lambda: running.poll() is None)
+
+    component = make("raise SystemExit('port in use')", started=started)
+    until(lambda: component.deaths, 20, "its death")
+    assert (component.last_exit, component.last_words) == ("exit code 1", "port in use")
+
+
+def test_a_component_outlives_whatever_goes_wrong_in_its_thread(
+    make: Callable[..., Component], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Component._once
+    left = [TypeError("a defect")]
+
+    def once(self: Component) -> str:
+        if left:
+            raise left.pop()
+        return real(self)
+
+    monkeypatch.setattr(Component, "_once", once)
+    component = make("import time; time.sleep(60)")
+    until(lambda: component.state == "running", 20, "it runs")
+    assert component.last_exit == "a defect"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], ""),
+        (["", "  the last line  ", ""], "the last line"),
+        (["Error: unknown flag: --on", "Usage:", "  kube-proxy [flags]"], "Error: unknown flag: --on"),
+        (
+            ['{"level":"fatal","msg":"discovery failed","error":"listen tcp: address in use"}', "goodbye"],
+            '{"level":"fatal","msg":"discovery failed","error":"listen tcp: address in use"}',
+        ),
+        (["panic: runtime error: index out of range", "", "goroutine 1 [running]:", "main.main()"],
+         "panic: runtime error: index out of range"),
+        (["time=x level=error msg=one", "time=x level=info msg=stop"], "time=x level=error msg=one"),
+        (["x" * 1000], "x" * 400),
+    ],
+)  # fmt: skip
+def test_of_the_last_lines_the_one_that_tells_why_is_chosen(lines: list[str], words: str) -> None:
+    assert process.last_words(lines) == words

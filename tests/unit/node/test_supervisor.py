@@ -12,27 +12,27 @@ import pytest
 
 from tests.unit.node.made_up import config
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node import supervisor
+from usernetes_deploy.node import limits, supervisor
+from usernetes_deploy.node.first_node import FirstNode
+from usernetes_deploy.node.node_status import NodeStatus
 
 
 def test_limits_are_raised_to_the_hard_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[int, Any] = {}
     monkeypatch.setattr(resource, "getrlimit", lambda number: (1, 100 + number))
     monkeypatch.setattr(resource, "setrlimit", asked.__setitem__)
-    supervisor.raise_limits()
+    limits.raise_limits()
     assert set(asked) == {resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK}
     assert all(pair == (100 + number, 100 + number) for number, pair in asked.items())
 
 
 def test_the_status_file_is_replaced_whole_and_a_full_disk_ends_nothing(tmp_path: Path) -> None:
-    node = supervisor.Supervisor(config(tmp_path), tmp_path / "netns")
-    node.problems.append("no image")
-    node.write_status()
+    node = NodeStatus(config(tmp_path))
+    node.problem("no image")
     written = json.loads((tmp_path / "status.json").read_text())
     assert (written["name"], written["problems"], written["components"]) == ("node0", ["no image"], [])
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
-    gone = supervisor.Supervisor(config(tmp_path / "gone"), tmp_path / "netns")
-    gone.write_status()
+    NodeStatus(config(tmp_path / "gone")).write()
 
 
 def test_an_object_that_is_refused_at_first_is_tried_again_while_the_server_lives(
@@ -40,7 +40,8 @@ def test_an_object_that_is_refused_at_first_is_tried_again_while_the_server_live
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
-    node = supervisor.Supervisor(config(tmp_path), tmp_path / "netns")
+    known = NodeStatus(config(tmp_path))
+    node = FirstNode(known.config, tmp_path / "netns", known, lambda *_, **__: None)  # type: ignore[arg-type]
 
     class Young:
         """An API that refuses so many times."""
@@ -63,7 +64,7 @@ def test_an_object_that_is_refused_at_first_is_tried_again_while_the_server_live
             return self.code
 
     def put(times: int, code: int | None = None) -> None:
-        node._apply(Young(times), {"kind": "Policy"}, Server(code))  # type: ignore[arg-type]
+        node._apply(Young(times), {"kind": "Policy"}, lambda: Server(code).poll() is None)  # type: ignore[arg-type]
 
     put(3)
     assert len(pauses) == 3

@@ -12,8 +12,10 @@ from tests.unit.phases.made_up import make
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.phase import run
-from usernetes_deploy.errors import TimedOut
-from usernetes_deploy.phases.check_network import PODS
+from usernetes_deploy.errors import NodeFailures, TimedOut
+from usernetes_deploy.launch.base import Outcome
+from usernetes_deploy.phases import wait_ready
+from usernetes_deploy.phases.check_network import PODS, Probe
 from usernetes_deploy.phases.wait_ready import WaitReady, explain, is_ready, ready_nodes
 
 ALIVE: dict[str, Any] = {"alive": True, "lastExit": None}
@@ -36,6 +38,18 @@ def component(state: str, why: str | None = None) -> dict[str, Any]:
         (
             {"keeper": ALIVE, "node": {"components": [component("backing off", "exit code 1")]}, "log": []},
             "kubelet backing off (exit code 1)",
+        ),
+        (
+            {
+                "keeper": ALIVE,
+                "log": ["noise"],
+                "node": {
+                    "components": [
+                        {**component("backing off", "exit code 1"), "deaths": 3, "lastWords": "mkdir kubepods: denied"}
+                    ]
+                },
+            },
+            "kubelet ended 3 times in a row, last: exit code 1: mkdir kubepods: denied",
         ),
         ({"keeper": ALIVE, "node": {"components": [component("waiting")]}, "log": []}, "kubelet waiting"),
         ({"keeper": ALIVE, "node": {"components": [component("running")]}, "log": []}, "all its components run"),
@@ -100,3 +114,26 @@ def test_a_refusal_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(type(up), "api", lambda *_: Refusing({"/api/v1/nodes": ApiError("forbidden", 403)}))
     with pytest.raises(ApiError, match="forbidden"):
         WaitReady().apply(up)
+
+
+@pytest.mark.parametrize("deaths", [2, 3])
+def test_a_component_that_dies_again_and_again_ends_the_wait_with_its_last_words(
+    deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = make(tmp_path, 2)
+    run(bringup.UP[:7], up, up.report)
+    assert up.report.log
+    up.report.log.close()
+    words = "failed to parse kubelet flag: unknown flag: --on"
+    dead = {**component("backing off", "exit code 1"), "deaths": deaths, "lastWords": words}
+    answers = {"node1": {"keeper": {"alive": True}, "node": {"components": [dead]}}}
+    monkeypatch.setattr(wait_ready, "LOOK_AFTER", 0.0)
+    monkeypatch.setattr(wait_ready, "ask_nodes", lambda *_, **__: Outcome(answers, {}))
+    monkeypatch.setattr(type(up), "deadline", 2.0)
+    monkeypatch.setattr(type(up), "api", lambda *_: FakeApi({"/api/v1/nodes": {"items": [node_object("node0")]}}))
+    monkeypatch.setattr(FakeApi, "ready", lambda _: True, raising=False)
+    monkeypatch.setattr(Probe, "make", lambda *_: None)
+    with pytest.raises(NodeFailures if deaths > 2 else TimedOut) as failed:
+        WaitReady().apply(up)
+    said = "ended 3 times in a row, last: exit code 1: {}" if deaths > 2 else "backing off (exit code 1: {})"
+    assert f"kubelet {said.format(words)}" in str(failed.value)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.errors import UsageError
+from usernetes_deploy.errors import TimedOut, UsageError
 from usernetes_deploy.network.base import Config, Context, Networks, Peer, masquerade_rules, write_conflist
 from usernetes_deploy.network.flannel import objects
 from usernetes_deploy.network.publish.rootlesskit import Forward, RootlesskitPorts
@@ -104,7 +103,7 @@ class Flannel:
             json.dumps(objects.net_conf(config["podNetwork"], config["listenPort"], config["mtu"] + OVERHEAD))
         )
         context.spawn(COMPONENT, _argv(config, context, settings), lambda: b"")
-        threading.Thread(target=self._follow, args=(context,), name="flannel routes", daemon=True).start()
+        context.begin("flannel routes", lambda: self._follow(context))
 
     def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> None:
         """Not followed: flanneld reads its host's public address once, when it starts."""
@@ -137,6 +136,7 @@ class Flannel:
                 _routes(config, context)
                 return
             time.sleep(0.1)
+        raise TimedOut(f"flanneld has not made {OVERLAY} within {OVERLAY_TIMEOUT:g} s")
 
 
 def address_batch(config: Config) -> str:
