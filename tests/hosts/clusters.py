@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from typing import Any
 import pytest
 
 from tests.hosts.registry import Registry, serve_registry
-from tests.users import make_user, subordinate
+from tests.users import group_of, make_user, subordinate
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
@@ -230,15 +229,11 @@ def wait_for(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         time.sleep(0.1)
 
 
-def group_of(uid: int) -> int:
-    """The group that a login of this user has; on a machine of many users it has another number than the user."""
-    return pwd.getpwuid(uid).pw_gid
-
-
 def python_for(uid: int) -> str:
     """A Python that this user may run and that has the dependencies; without one the tests are skipped."""
     for python in filter(None, [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/usr/bin/python3"]):
-        argv = ["setpriv", f"--reuid={uid}", f"--regid={group_of(uid)}", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
+        become = ["setpriv", f"--reuid={uid}", f"--regid={group_of(uid)}", "--clear-groups"]
+        argv = [*become, "sh", "-c", 'exec "$@"', "sh"]
         tried = subprocess.run(
             [*argv, python, "-c", "import cryptography, invoke, yaml"], capture_output=True, check=False, cwd="/"
         )
