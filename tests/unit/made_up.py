@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import usernetes_deploy
+from tests.unit.cluster.made_up import member
 from usernetes_deploy.api import ApiError
+from usernetes_deploy.cluster.membership import Membership
+from usernetes_deploy.cluster.record import written
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import FakeLauncher
@@ -89,24 +92,7 @@ def make_cluster(root: Path, name: str = "demo", nodes: int = 2) -> MadeUp:
     launcher = FakeLauncher(nodes, answers={"status": status})
     state = ClusterState(root, name)
     state.create()
-    entries = [
-        {
-            "name": node,
-            "index": index,
-            "host": {"name": node, "address": f"192.0.2.{index + 2}", "where": str(index)},
-            "address": f"192.0.2.{index + 2}",
-            "interface": "eth0",
-            "interfaceWhy": "the default route's",
-            "directory": f"/var/tmp/usernetes-1/ab-{index}",
-            "base": "/var/tmp/usernetes-1",
-            "outer": "slirp4netns",
-            "cgroups": "none",
-            "meshPort": 20001,
-            "apiPort": 20002,
-            "handle": {"pid": 5},
-        }
-        for index, node in enumerate(names)
-    ]
+    members = Membership(member(index) for index in range(nodes))
     state.write(
         {
             "name": name,
@@ -117,8 +103,7 @@ def make_cluster(root: Path, name: str = "demo", nodes: int = 2) -> MadeUp:
             "launcher": {"launcher": "fake"},
             "bundle": {"name": "0123", "digest": "0123456789abcdef", "root": "/opt/bundle"},
             "server": "https://192.0.2.2:20002",
-            "nodes": entries,
-            "givenUp": {},
+            "members": written(members),
         }
     )
     paths = {"/readyz": "ok", "/api/v1/nodes": {"items": [node_object(node) for node in names]}}

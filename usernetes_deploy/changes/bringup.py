@@ -9,7 +9,8 @@ from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import Phase, Report, run
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import ASK_TIMEOUT, members_of, stop_nodes
+from usernetes_deploy.cluster.nodes import ASK_TIMEOUT, stop_nodes
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError
@@ -81,8 +82,8 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         launcher = launcher_from_state(document["launcher"], program)
         try:
             members = members_of(document)
-            stop_nodes(launcher, document, members, keep=keep, say=report.line).check("stop the nodes")
-            left = members_of({"nodes": document.get("left", [])})
+            there, left = members.to_stop(), members.silent()
+            stop_nodes(launcher, document, there, keep=keep, say=report.line).check("stop the nodes")
             silent = stop_nodes(launcher, document, left, deadline=ASK_TIMEOUT).failures
             for name, error in silent.items():
                 report.line(f"  warning: {name}, removed by force, may still have its node: {error}")
@@ -91,5 +92,5 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
             launcher.close()
         state.remove()
         rest = f"what {', '.join(silent)} may have is not known" if silent else "nothing left"
-        report.line(f"{len(members)} {'node' if len(members) == 1 else 'nodes'} stopped, {rest}")
-        return len(members)
+        report.line(f"{len(there)} {'node' if len(there) == 1 else 'nodes'} stopped, {rest}")
+        return len(there)

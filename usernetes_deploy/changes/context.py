@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster.addressing import NetworkPlan
-from usernetes_deploy.cluster.membership import Member, Place
+from usernetes_deploy.cluster.membership import Member, Membership, State
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError, UsernetesError
@@ -35,21 +35,13 @@ class BringUp:
     created: str = ""  # ISO 8601, UTC
     cluster_id: str = ""
     hosts: Sequence[Host] = ()  # to become nodes; `add` has those that come, not those that are there
-    indices: dict[str, int] = field(default_factory=dict)  # host -> number of its node; 0 carries the control plane
-    phase_before: str = "running"  # of the cluster, which is to be as it was when `add` fails
-    given_up: Mapping[str, str] = field(default_factory=dict)  # of an earlier change: node -> why
-    existing: Sequence[Mapping[str, Any]] = ()  # the nodes of cluster.json that are there already (`add`)
-    losses: Sequence[Mapping[str, Any]] = ()  # see `usernetes_deploy.cluster.losses`
-    left: Sequence[Mapping[str, Any]] = ()  # nodes removed without an answer: something of them may still be there
+    members: Membership = field(default_factory=Membership)
+    timings: Mapping[str, float] = field(default_factory=dict)  # seconds of the phases of earlier changes
     candidates: Mapping[str, Sequence[int]] = field(default_factory=dict)  # host -> ports to try
     facts: dict[str, HostFacts] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
     network: NetworkPlan | None = None
     nodes: list[NodeConfig] = field(default_factory=list)
-    handles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     under_way: set[str] = field(default_factory=set)  # hosts whose start was begun and has not returned
-    may_run: bool = False  # nodes were told to start and not yet seen to have ended
-    missing: dict[str, BaseException] = field(default_factory=dict)  # given up on, within --min-nodes
 
     @property
     def bundle(self) -> Bundle:
@@ -67,17 +59,21 @@ class BringUp:
 
     @property
     def newcomers(self) -> list[Member]:
-        """The nodes that come, of the hosts that have a place for one."""
-        return [
-            Member(host.name, self.indices[host.name], host, self.places[host.name])
-            for host in self.hosts
-            if host.name in self.places
-        ]
+        """The members that come with this change and were not given up."""
+        names = {host.name for host in self.hosts}
+        return [member for member in self.members if member.name in names and member.state is not State.GIVEN_UP]
+
+    @property
+    def others(self) -> list[Member]:
+        """The nodes that were there before this change."""
+        names = {host.name for host in self.hosts}
+        return [member for member in self.members.present() if member.name not in names]
 
     @property
     def control_plane(self) -> str | None:
         """The name of the host that is to carry the control plane; None when it is there already."""
-        return next((name for name, index in self.indices.items() if index == 0), None)
+        names = (host.name for host in self.hosts)
+        return next((name for name in names if name in self.members and self.members[name].index == 0), None)
 
     @property
     def deadline(self) -> float:

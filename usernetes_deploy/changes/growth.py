@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from usernetes_deploy.api import Api
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import Phase, Report, run
-from usernetes_deploy.cluster import losses
 from usernetes_deploy.cluster import spec as specs
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import RecordedNode, ask_nodes, change_network, members_of, stop_nodes
+from usernetes_deploy.cluster.membership import Member, Membership, State
+from usernetes_deploy.cluster.nodes import ask_nodes, change_network, stop_nodes
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
@@ -28,6 +30,7 @@ from usernetes_deploy.phases.connect_further import ConnectFurther
 from usernetes_deploy.phases.issue_credentials import IssueCredentials
 from usernetes_deploy.phases.plan_network import PlanNetwork, peers_without
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
+from usernetes_deploy.phases.record_cluster import record
 from usernetes_deploy.phases.record_growth import RecordGrowth
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
@@ -65,20 +68,20 @@ def context_of(state: ClusterState, launcher: Launcher, report: Report) -> Bring
         report=report,
         created=document["created"],
         cluster_id=document["id"],
-        phase_before=document["phase"],
-        given_up=document.get("givenUp", {}),
-        existing=where_they_are(state, document["nodes"]),
-        losses=document.get("losses", []),
-        left=document.get("left", []),
+        timings=document.get("phases", {}),
+        members=where_they_are(state, members_of(document)),
     )
 
 
-def where_they_are(state: ClusterState, nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The recorded nodes with their hosts' addresses of now: a lease may have given one another since."""
+def where_they_are(state: ClusterState, members: Membership) -> Membership:
+    """The members with their hosts' addresses of now: a lease may have given one another since."""
     api = state.api()
-    now = api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}").get("data") or {}
+    addresses = api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}").get("data") or {}
     api.close()
-    return [{**node, "address": now.get(node["name"], node["address"])} for node in nodes]
+    for member in members.present():
+        now = addresses.get(member.name, member.at.address)
+        members.update(member.name, place=replace(member.at, address=now))
+    return members
 
 
 def add(
@@ -91,11 +94,9 @@ def add(
     with state.locked():
         up = context_of(state, launcher, report)
         run(phases(lambda: find(launcher)), up, report)
-        names = [node.name for node in up.nodes]
-        up.losses = losses.replaced(up.losses, [name for name in names if name not in up.missing])
-        document = state.read()
-        phase = "degraded" if losses.missing(up.losses) else document["phase"]
-        state.write({**document, "losses": up.losses, "phase": phase})
+        names = [member.name for member in up.newcomers]
+        up.members.replace_lost(names)
+        record(up, done=True)
         return names
 
 
@@ -117,19 +118,14 @@ def remove(
     """
     with state.locked():
         document = state.read()
-        members = {member.host.name: member for member in members_of(document)}
-        unknown = [name for name in names if name not in members]
-        if unknown:
+        members = members_of(document)
+        leaving = [members.named(name) for name in names]
+        if members.first in leaving:
             raise UsageError(
-                f"cluster {state.name} has no node {', '.join(unknown)}; its nodes are {', '.join(members)}"
-            )
-        if any(members[name].index == 0 for name in names):
-            raise UsageError(
-                f"{next(iter(members))} carries the control plane and cannot leave", remedy="usernetes down"
+                f"{members.first.name} carries the control plane and cannot leave", remedy="usernetes down"
             )
         launcher = launcher_from_state(document["launcher"], program)
         try:
-            leaving = [members[name] for name in names]
             gone, silent = silence(launcher, leaving)
             if gone and not force:
                 name, why = next(iter(gone.items()))
@@ -137,6 +133,8 @@ def remove(
                     f"it cannot be drained: {why}", node=name, remedy=f"usernetes remove {','.join(names)} --force"
                 )
             up = context_of(state, launcher, report)
+            up.members.move(names, State.LEAVING)
+            record(up, done=True)
             api = state.api()
             for name in names:
                 if not force:
@@ -149,36 +147,29 @@ def remove(
                 if force:
                     report.line(f"{name}: {evict(api, name)} pods were deleted as they were")
             api.close()
-            up.existing = [node for node in up.existing if node["name"] not in names]
-            told = change_network(launcher, members.values(), peers_without(up))
+            told = change_network(launcher, up.members.present(), peers_without(up))
             for name, error in told.failures.items():
                 report.line(f"  warning: {name} could not be told that its peers left: {error}")
-            ended = stop_nodes(launcher, document, [member for member in leaving if member.host.name not in silent])
+            ended = stop_nodes(launcher, document, [member for member in leaving if member.name not in silent])
             for name, error in ended.failures.items():
                 report.line(f"  warning: {name} could not be told to end: {error}")
             # A node of a batch job ends with its host or job; any other may live on where we cannot reach it.
             left = {*silent, *ended.failures} if not launcher.ends_with_host else set()
             launcher.release([name for name in names if name not in left])
-            lost = losses.taken_out(up.losses, gone)
-            state.write(
-                {
-                    **document,
-                    "phase": "degraded" if losses.missing(lost) else document["phase"],
-                    "launcher": dict(launcher.to_state()),
-                    "nodes": list(up.existing),
-                    "givenUp": _without(document["givenUp"], names),
-                    "losses": lost,
-                    "left": [*up.left, *(node for node in document["nodes"] if node["name"] in left)],
-                }
-            )
-            for name in sorted(left):
-                report.line(f"  {name}: {members[name].directory} may still be there; `usernetes down` tries again")
-            report.line(f"{', '.join(names)} left; {len(up.existing)} nodes stay")
+            for name in names:
+                why = up.members[name].why or gone.get(name, "")
+                up.members.move(name, State.LEFT, why, silent=name in left)
+            up.members.forget(name for name in names if name not in gone and name not in left)
+            record(up, done=True)
+            for member in leaving:
+                if member.name in left:
+                    report.line(f"  {member.name}: {member.directory} may still be there; `usernetes down` tries again")
+            report.line(f"{', '.join(names)} left; {len(up.members.present())} nodes stay")
         finally:
             launcher.close()
 
 
-def silence(launcher: Launcher, members: Sequence[RecordedNode]) -> tuple[dict[str, str], set[str]]:
+def silence(launcher: Launcher, members: Sequence[Member]) -> tuple[dict[str, str], set[str]]:
     """Which nodes are gone, each with the reason, and those of them whose host does not answer."""
     outcome = ask_nodes(launcher, members, brief=True)
     gone = {name: str(error).partition("\n")[0] for name, error in outcome.failures.items()}
@@ -213,7 +204,3 @@ def drain(state: ClusterState, document: Mapping[str, Any], name: str, seconds: 
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandFailed(argv, done.returncode, done.stderr, node=name)
-
-
-def _without(given_up: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    return {name: why for name, why in given_up.items() if name not in names}

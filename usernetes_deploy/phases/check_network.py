@@ -136,8 +136,8 @@ class Probe:
 
 def members_of(up: BringUp) -> list[str]:
     """Between whose pods packets have to pass: the nodes that came, and the first one."""
-    first = [node["name"] for node in up.existing if node["index"] == 0]
-    return first + [node.name for node in up.nodes if node.name not in up.missing]
+    first = [up.members.first.name] if up.others else []
+    return first + [member.name for member in up.newcomers]
 
 
 def neighbours(members: Sequence[str]) -> dict[str, str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.nodes import members_of, stop_nodes
-from usernetes_deploy.cluster.spec import MAX_NODES
-from usernetes_deploy.errors import UsageError
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.nodes import stop_nodes
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.phases.connect_hosts import check_names, draw_ports
 
@@ -25,23 +24,25 @@ class ConnectFurther:
         return True
 
     def apply(self, up: BringUp) -> str:
-        """Fill in `hosts` and their numbers; addresses of nodes that left are used again."""
+        """Fill in `hosts` and their numbers; addresses of nodes that left are used again.
+
+        Raises `UsageError` for hosts that are members already.
+        """
         up.hosts = list(self.find())
         check_names(up.hosts)
-        there = {str(node["name"]) for node in up.existing}
-        twice = [host.name for host in up.hosts if host.name in there]
-        if twice:
-            raise UsageError(f"already nodes of cluster {up.spec.name}: {', '.join(twice)}")
-        names = {host.name for host in up.hosts}
-        again = [node for node in up.left if node["name"] in names]
-        ended = stop_nodes(up.launcher, up.state.read(), members_of({"nodes": again}))
-        ended.check("end the node that was removed by force")
-        up.left = [node for node in up.left if node["name"] not in names]
-        taken = {int(node["index"]) for node in up.existing}
-        free = (index for index in range(1, MAX_NODES) if index not in taken)
-        up.indices = {host.name: next(free) for host in up.hosts}
+        self._end_silent(up)
+        numbers = up.members.free_numbers()
+        up.members.join([Member(host.name, next(numbers), host) for host in up.hosts])
         up.candidates = draw_ports(up)
         return ", ".join(host.name for host in up.hosts)
+
+    def _end_silent(self, up: BringUp) -> None:
+        """A host that comes again may still have the node that left it without an answer."""
+        names = {host.name for host in up.hosts}
+        again = [member for member in up.members.silent() if member.name in names]
+        stop_nodes(up.launcher, up.state.read(), again).check("end the node that was removed by force")
+        for member in again:
+            up.members.update(member.name, silent=False)
 
     def undo(self, up: BringUp) -> None:
         """Nothing was changed."""

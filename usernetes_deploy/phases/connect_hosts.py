@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.membership import Member, Membership
 from usernetes_deploy.cluster.spec import NAME
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host
@@ -34,7 +35,7 @@ class ConnectHosts:
             )
         up.hosts = hosts[: up.spec.nodes]
         check_names(up.hosts)
-        up.indices = {host.name: index for index, host in enumerate(up.hosts)}
+        up.members = Membership(Member(host.name, index, host) for index, host in enumerate(up.hosts))
         up.cluster_id = secrets.token_hex(4)
         up.created = datetime.now(UTC).isoformat(timespec="seconds")
         up.candidates = draw_ports(up)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from usernetes_deploy.changes.context import BringUp
@@ -10,7 +10,7 @@ from usernetes_deploy.cluster.addressing import NetworkPlan, networks_of, parts_
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Peer
-from usernetes_deploy.network.keys import KeyPair, make_key_pair
+from usernetes_deploy.network.keys import make_key_pair
 
 
 class PlanNetwork:
@@ -25,17 +25,17 @@ class PlanNetwork:
     def apply(self, up: BringUp) -> str:
         """Raise `UsageError` when an address range has no room for a node."""
         keys = {member.name: make_key_pair() for member in up.newcomers}
-        peers = [*recorded_peers(up), *(new_peer(up, member, keys[member.name]) for member in up.newcomers)]
+        for name, pair in keys.items():
+            up.members.update(name, public_key=pair.public)
+        members = [*up.others, *up.newcomers]
+        peers = [peer_of(up, member) for member in (*staying(up), *up.newcomers)]
         up.network = NetworkPlan(
             networks=networks_of(up.spec),
-            server=up.state.server() if up.existing else server_of(up),
+            server=up.state.server() if up.others else server_of(up),
             parts=parts_of(up.spec, peers),
             keys=keys,
-            publishing=publishing(up.newcomers, {str(node["address"]) for node in up.existing}),
-            addresses={
-                **{str(node["name"]): str(node["address"]) for node in up.existing},
-                **{member.name: member.place.address for member in up.newcomers},
-            },
+            publishing=publishing(up.newcomers, {member.at.address for member in up.others}),
+            addresses={member.name: member.at.address for member in members},
             backend_objects=backend_named(up.spec.network.backend).objects(peers, networks_of(up.spec)),
         )
         return f"{len(peers)} members, {up.spec.network.backend}"
@@ -48,42 +48,30 @@ def publishing(newcomers: Iterable[Member], taken: set[str]) -> frozenset[str]:
     """The nodes that publish Services on their host: the first on each address that none publishes on yet."""
     first: dict[str, str] = {}
     for member in newcomers:
-        if member.place.address not in taken:
-            first.setdefault(member.place.address, member.name)
+        if member.at.address not in taken:
+            first.setdefault(member.at.address, member.name)
     return frozenset(first.values())
 
 
+def staying(up: BringUp) -> list[Member]:
+    """The nodes that stay whatever becomes of this change."""
+    return up.members.peers_of([host.name for host in up.hosts])
+
+
 def peers_without(up: BringUp) -> dict[str, dict[str, Any]]:
-    """The existing nodes' part of the network as it is without any other node, by node name."""
-    return parts_of(up.spec, recorded_peers(up))
+    """The staying nodes' part of the network as it is without any other node, by node name."""
+    return parts_of(up.spec, [peer_of(up, member) for member in staying(up)])
 
 
-def recorded_peers(up: BringUp) -> list[Peer]:
-    """The nodes that are there, from cluster.json."""
-    return [recorded_peer(up, node) for node in up.existing]
-
-
-def new_peer(up: BringUp, member: Member, keys: KeyPair) -> Peer:
-    """A node that is to be, as its peers will see it."""
+def peer_of(up: BringUp, member: Member) -> Peer:
+    """A member as its peers see it."""
     return Peer(
         index=member.index,
         name=member.name,
-        address=meeting_address(up, member.place.address),
-        port=member.place.mesh_port,
-        mtu=member.place.mtu,
-        public_key=keys.public,
-    )
-
-
-def recorded_peer(up: BringUp, node: Mapping[str, Any]) -> Peer:
-    """A node that is there, from cluster.json."""
-    return Peer(
-        index=int(node["index"]),
-        name=str(node["name"]),
-        address=meeting_address(up, str(node["address"])),
-        port=int(node["meshPort"]),
-        mtu=int(node["mtu"]),
-        public_key=str(node["publicKey"]),
+        address=meeting_address(up, member.at.address),
+        port=member.at.mesh_port,
+        mtu=member.at.mtu,
+        public_key=member.public_key,
     )
 
 
@@ -94,5 +82,5 @@ def meeting_address(up: BringUp, address: str) -> str:
 
 def server_of(up: BringUp) -> str:
     """The API's address on the hosts' network."""
-    first = up.places[str(up.control_plane)]
+    first = up.members.first.at
     return f"https://{first.address}:{first.api_port}"

@@ -8,7 +8,8 @@ from typing import Any
 
 from usernetes_deploy.api import is_momentary
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.nodes import ask_nodes, members_of
+from usernetes_deploy.cluster.membership import State
+from usernetes_deploy.cluster.nodes import ask_nodes
 from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
 from usernetes_deploy.phases.check_network import Probe, pause_after
 from usernetes_deploy.phases.record_cluster import record
@@ -31,8 +32,8 @@ class WaitReady:
 
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` with what is still missing, or `NodeFailures` with what the nodes said."""
-        wanted = {node.name for node in up.nodes} - set(up.missing)
-        least = (0 if up.existing else up.spec.min_nodes) or len(wanted)
+        wanted = {member.name for member in up.newcomers}
+        least = (0 if up.others else up.spec.min_nodes) or len(wanted)
         began, looked = time.monotonic(), time.monotonic()
         ready: set[str] = set()
         probe = Probe(up) if up.wait else None
@@ -62,21 +63,23 @@ class WaitReady:
                     failed = failures(up, wanted - ready)
                     if failed and (len(wanted) - len(failed) < least or up.control_plane in failed):
                         raise NodeFailures(failed)
-                    up.missing.update(failed)
+                    for name, why in failed.items():
+                        up.members.move(name, State.GIVEN_UP, str(why))
                     wanted -= set(failed)
                 time.sleep(pause_after(time.monotonic() - asked))
         finally:
             api.close()
-        for name in wanted - ready:
-            up.missing[name] = TimedOut(f"not Ready after {up.deadline:g} s", node=name)
-        record(up, "degraded" if up.missing else "running")
-        return f"{len(ready)} Ready" + (f", {len(up.missing)} given up" if up.missing else "")
+        up.members.move(sorted(ready), State.READY)
+        up.members.move(sorted(wanted - ready), State.GIVEN_UP, f"not Ready after {up.deadline:g} s")
+        record(up, done=True)
+        given_up = len(up.hosts) - len(up.newcomers)
+        return f"{len(ready)} Ready" + (f", {given_up} given up" if given_up else "")
 
     def undo(self, up: BringUp) -> None:
         """Starting is what is undone."""
 
     def _missing(self, up: BringUp, names: set[str], waited: float) -> str:
-        outcome = ask_nodes(up.launcher, [m for m in members_of(up.state.read()) if m.host.name in names])
+        outcome = ask_nodes(up.launcher, [member for member in up.newcomers if member.name in names])
         lines = [f"after {waited:.0f} s not Ready: {', '.join(sorted(names))}"]
         for name in sorted(names):
             answer = outcome.results.get(name)
@@ -99,7 +102,7 @@ def is_ready(node: Mapping[str, Any]) -> bool:
 
 def failures(up: BringUp, names: set[str]) -> dict[str, BaseException]:
     """Nodes that are gone or say that they cannot start."""
-    members = [member for member in members_of(up.state.read()) if member.host.name in names]
+    members = [member for member in up.newcomers if member.name in names]
     outcome = ask_nodes(up.launcher, members, brief=True)
     found: dict[str, BaseException] = {}
     for name, answer in outcome.results.items():

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.unit.cluster.made_up import member
 from tests.unit.made_up import FakeApi
 from tests.unit.phases.made_up import make
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.bundle import Bundle
+from usernetes_deploy.cluster.membership import Membership
 from usernetes_deploy.commands.common import located
 from usernetes_deploy.errors import BundleError, TimedOut
 from usernetes_deploy.phases import check_network
@@ -128,7 +130,8 @@ class ProbeApi(FakeApi):
 def probe(tmp_path: Path) -> Probe:
     """The probe of a cluster of three simulated nodes."""
     up = make(tmp_path)
-    up.nodes = [type("Node", (), {"name": f"node{index}"})() for index in range(3)]
+    up.hosts = up.launcher.hosts()
+    up.members = Membership(member(index) for index in range(3))
     return Probe(up)
 
 

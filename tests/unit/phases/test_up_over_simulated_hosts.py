@@ -56,7 +56,7 @@ def everything_shown(up: BringUp, error: BaseException) -> str:
     calls = json.dumps([list(call.argv) for call in fake(up).calls])
     chain = "".join(traceback.format_exception(error))
     return "\n".join(
-        [said(up), up_log, record, calls, chain, str(error), repr(error), repr(up.state), repr(up.handles)]
+        [said(up), up_log, record, calls, chain, str(error), repr(error), repr(up.state), repr(list(up.members))]
     )
 
 
@@ -167,7 +167,9 @@ def test_a_host_that_cannot_be_reached_is_let_go_within_min_nodes(tmp_path: Path
     up = make(tmp_path, behaviours=down, minNodes=2)
     begin(up, 8)
     assert [node.name for node in up.nodes] == ["node0", "node1"]
-    assert up.state.read()["givenUp"] == {"node2": "node2: connect: No route to host"}
+    (gone,) = [entry for entry in up.state.read()["members"] if entry["state"] == "given-up"]
+    assert (gone["name"], gone["why"]) == ("node2", "node2: connect: No route to host")
+    assert "directory" not in gone  # nothing of it is on its host
     with pytest.raises(NodeFailures, match="No route to host"):
         bringup.up(make(tmp_path / "strict", behaviours=down))
 

@@ -75,7 +75,7 @@ def test_a_moment_without_an_answer_does_not_end_the_wait(
     error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     up = make(tmp_path, 1)
-    run(bringup.UP[:7], up, up.report)
+    run(bringup.UP[:8], up, up.report)
     assert up.report.log
     up.report.log.close()
     left = [error, error] if error else []
@@ -103,7 +103,7 @@ def test_a_moment_without_an_answer_does_not_end_the_wait(
 
 def test_a_refusal_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     up = make(tmp_path, 1)
-    run(bringup.UP[:7], up, up.report)
+    run(bringup.UP[:8], up, up.report)
     assert up.report.log
     up.report.log.close()
 
