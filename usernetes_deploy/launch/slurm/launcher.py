@@ -202,7 +202,7 @@ class SlurmLauncher:
         Returns ``{"pid": 4121, "client": 90}``: the node's process over there, and the step's client here.
         """
         job, name = self._target(host)
-        argv = [*argv, "--die-with-parent"]  # slurmstepd may be killed; and nobody tidies up after a job's node but itself
+        argv = [*argv, "--die-with-parent"]  # slurmstepd may be killed, and nobody else tidies up after a job's node
         pid, client = self._steps.start(job, name, host.name, argv, stdin)
         return {"pid": pid, "client": client}
 
