@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 # Numbers that `useradd` does not give by itself: known before the users are made.
-NUMBERED = {"hpcfl": 60073, "hpcsh": 60074}
+NUMBERED = {"hpcfl": 60073, "hpcsh": 60074, "hpcsl": 60075}
 OTHERS = ("hpcct", "hpcct2", "hpcth", "hpctn")
 COUNT = 65536
 FILES = (Path("/etc/subuid"), Path("/etc/subgid"))
@@ -24,6 +24,11 @@ def user_id(name: str) -> int:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
         return NUMBERED[name]
+
+
+def group_of(uid: int) -> int:
+    """The group that this user logs in with: on a machine of many users it has another number than the user."""
+    return pwd.getpwuid(uid).pw_gid
 
 
 def make_users() -> None:

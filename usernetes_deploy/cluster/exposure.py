@@ -9,7 +9,7 @@ from typing import Any
 
 from usernetes_deploy.api import Api, ApiError
 from usernetes_deploy.cluster.launchers import launcher_from_state, shares_host
-from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.launch.base import on_all
@@ -85,7 +85,7 @@ def open_ports(state: ClusterState, program: Path) -> list[dict[str, Any]]:
     `program` is the node program on this machine.
     """
     document = state.read()
-    members = {member.host.name: member for member in members_of(document)}
+    members = {member.name: member for member in members_of(document).present()}
     launcher = launcher_from_state(document["launcher"], program)
 
     def ask(host: Any) -> Any:
@@ -103,16 +103,16 @@ def open_ports(state: ClusterState, program: Path) -> list[dict[str, Any]]:
         api.close()
     found = []
     for name, member in members.items():
-        record = member.record
-        address = now.get(name, record["address"])
+        place = member.at
+        address = now.get(name, place.address)
         local = shares_host(document["launcher"])  # all nodes meet on the loopback
-        found.append(entry("127.0.0.1" if local else address, record["meshPort"], "udp", f"the network of {name}"))
+        found.append(entry("127.0.0.1" if local else address, place.mesh_port, "udp", f"the network of {name}"))
         for status in outcome.results[name]:
             spec = status["spec"]
             protocol, number = spec["proto"], spec["parentPort"]
-            is_api = number == record["apiPort"] and protocol == "tcp"
+            is_api = number == place.api_port and protocol == "tcp"
             who = "the API" if is_api else owners.get((protocol, number), "")
-            if (protocol, number) != ("udp", record["meshPort"]):
+            if (protocol, number) != ("udp", place.mesh_port):
                 found.append(entry(address, number, protocol, who))
     return sorted(found, key=lambda item: (item["address"], item["protocol"], item["port"]))
 

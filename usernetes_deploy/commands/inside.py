@@ -14,7 +14,8 @@ from invoke.tasks import task
 
 from usernetes_deploy.cluster.addressing import dns_ip
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import RecordedNode, members_of
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.spec import load
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program
@@ -120,19 +121,15 @@ def inside_argv(document: Mapping[str, Any], namespace: str) -> list[str]:
     ]
 
 
-def member_for(document: Mapping[str, Any], node: str | None) -> RecordedNode:
+def member_for(document: Mapping[str, Any], node: str | None) -> Member:
     """The node by its name, or the first that runs on this host, or the first of all."""
     members = members_of(document)
     if node:
-        for member in members:
-            if member.host.name == node:
-                return member
-        names = ", ".join(member.host.name for member in members)
-        raise UsageError(f"cluster {document['name']} has no node {node}; its nodes are {names}")
-    return next((member for member in members if runs_here(member)), members[0])
+        return members.named(node)
+    return next((member for member in members.present() if runs_here(member)), members.first)
 
 
-def runs_here(member: RecordedNode) -> bool:
+def runs_here(member: Member) -> bool:
     """Whether the node's processes are on this host: its folder is local, and its child is alive."""
     try:
         child = int((Path(member.directory) / "rk" / "child_pid").read_text())

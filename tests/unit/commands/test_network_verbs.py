@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.cluster.made_up import member
 from tests.unit.made_up import MadeUp
 from usernetes_deploy import cli
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.cluster import exposure
-from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.membership import Member, Membership
+from usernetes_deploy.cluster.record import members_of, written
 from usernetes_deploy.commands import inside
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Completed, Host
 
 
-def node(name: str, index: int, directory: Path) -> dict[str, Any]:
-    host = {"name": name, "address": f"192.0.2.{index + 1}", "where": ""}
-    return {"name": name, "index": index, "host": host, "directory": str(directory), "address": host["address"]}
+def node(name: str, index: int, directory: Path) -> Member:
+    made = member(index)
+    return replace(made, name=name, place=replace(made.at, node_dir=directory))
 
 
 @pytest.fixture
@@ -30,16 +33,17 @@ def document(tmp_path: Path) -> dict[str, Any]:
     state = tmp_path / "b" / "rk"
     state.mkdir(parents=True)
     (state / "child_pid").write_text(str(os.getpid()))
-    return {"name": "demo", "spec": {}, "nodes": [node("a", 0, tmp_path / "a"), node("b", 1, tmp_path / "b")]}
+    members = Membership([node("a", 0, tmp_path / "a"), node("b", 1, tmp_path / "b")])
+    return {"name": "demo", "spec": {}, "members": written(members)}
 
 
 def test_the_node_on_this_host_is_entered_unless_another_is_named(document: dict[str, Any]) -> None:
-    assert inside.member_for(document, None).host.name == "b"
-    assert inside.member_for(document, "a").host.name == "a"
+    assert inside.member_for(document, None).name == "b"
+    assert inside.member_for(document, "a").name == "a"
 
 
 def test_an_unknown_node_is_named_with_those_there_are(document: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="cluster demo has no node c; its nodes are a, b"):
+    with pytest.raises(UsageError, match="the cluster has no node c; its nodes are a, b"):
         inside.member_for(document, "c")
 
 
