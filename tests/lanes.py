@@ -2,8 +2,8 @@
 """All tests, in lanes side by side: ``make test`` runs this.
 
 First the unit tests, on all cores. Then real clusters, where a test mostly waits: those on test hosts in one lane,
-those of batch systems in another; each lane has its own hosts and users, so they do not meet. The first lane prints as it
-goes, the others when they are done. The exit code is the worst of all.
+those of batch systems in another; each lane has its own hosts and users, so they do not meet. The first lane prints
+as it goes, the others when they are done. The exit code is the worst of all.
 
 Arguments go to one ordinary ``pytest`` instead: ``make test PYTEST="tests/hosts -k growth"``.
 """

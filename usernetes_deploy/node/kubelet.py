@@ -46,6 +46,7 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         "localStorageCapacityIsolation": False,  # else it measures every pod's files every ten seconds; see `storage`
         "makeIPTablesUtilChains": False,
         "registerNode": True,
+        "registerWithTaints": config.taints,
         "nodeLeaseDurationSeconds": 60,
         # How late the count of a device may be: the kubelet looks for changes no oftener than this.
         "nodeStatusUpdateFrequency": "5s" if config.devices else "30s",
@@ -93,6 +94,7 @@ def argv(config: NodeConfig) -> list[str]:
         f"--root-dir={ROOT}",
         "--housekeeping-interval=60s",
         *([f"--node-labels={labels}"] if labels else []),
+        *config.further("kubelet"),
     ]
 
 
