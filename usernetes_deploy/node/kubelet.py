@@ -18,7 +18,7 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
     """KubeletConfiguration (JSON is YAML).
 
     Most of what a kubelet does at rest is to look again at what has not changed: those periods are long here, and what
-    would make them matter (eviction, static pods from files, volume metrics) is either evented or off.
+    would make them matter (static pods from files, volume metrics) is either evented or off.
     """
     document: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -54,9 +54,8 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         "fileCheckFrequency": "1m0s",
         "volumeStatsAggPeriod": "-1s",
         "imageMinimumGCAge": "1h0m0s",
-        "imageGCHighThresholdPercent": 100,
-        "evictionHard": {},
-        "evictionPressureTransitionPeriod": "0s",
+        "imageGCHighThresholdPercent": 100,  # see `eviction`
+        **eviction(config),
         "maxPods": 250,
         "serializeImagePulls": False,
         "shutdownGracePeriod": "0s",
@@ -71,7 +70,30 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         document.update(cgroupsPerQOS=False, enforceNodeAllocatable=["none"])
     else:
         document.update(cgroupRoot="/", cgroupsPerQOS=True, enforceNodeAllocatable=["pods"])
+        if config.pod_pids:
+            document["podPidsLimit"] = config.pod_pids
     return document
+
+
+def eviction(config: NodeConfig) -> dict[str, Any]:
+    """When images and pods have to go because the node runs out of something.
+
+    The node shares its disk with the host's other users, so nothing here is a percentage: a large disk that others
+    have filled to 90 % is no reason to remove our images, which may be from archives that nobody can pull again. What
+    counts is that some room is left, for the node and for the others. Below it unused images go first, then pods.
+    Memory is counted where the node has a cgroup of its own; elsewhere it would be the use of all of the host's users.
+
+    """
+    disk, memory = config.eviction_disk, config.eviction_memory
+    hard = {"nodefs.available": disk, "imagefs.available": disk} if disk != "0" else {}
+    if memory != "0" and config.cgroups == "delegated":
+        hard["memory.available"] = memory
+    return {
+        "evictionHard": hard,
+        # Without it the kubelet takes images or pods away one by one, each time just enough to begin again.
+        "evictionMinimumReclaim": {name: "500Mi" for name in hard if name != "memory.available"},
+        "evictionPressureTransitionPeriod": "1m0s" if hard else "0s",
+    }
 
 
 def write_config(config: NodeConfig) -> Path:
