@@ -25,8 +25,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from usernetes_deploy.jobs import flux_jobs
+from usernetes_deploy.jobs import submitting
 from usernetes_deploy.launch.flux.instance import Instance
+from usernetes_deploy.launch.flux.system import FluxSystem
 
 SCRIPT = Path(__file__).resolve().parents[1] / "flux-jobs" / "usernetes-up.sh"
 CLI = [sys.executable, "-m", "usernetes_deploy.cli"]
@@ -52,16 +53,17 @@ def flux_run(nodes: int, bundle: str | None) -> Times:
     words = ["--set", f"bundle={bundle}"] if bundle else []
     began = time.monotonic()
     submitted = instance.command("batch", f"--nodes={nodes}", "--output=kvs", str(SCRIPT), *words).strip()
-    found = flux_jobs.follow(submitted, 600, instance=instance)
+    job = submitting.follow(FluxSystem(instance).job(submitted), lambda _: None, 600)
     proven = time.monotonic() - began
-    assert found.record, "the cluster has no record"
-    document = json.loads(found.record["cluster.json"].reveal())
+    record = job.record()
+    assert record, "the cluster has no record"
+    document = json.loads(record["cluster.json"].reveal())
     pattern = document["nodes"][0]["directory"].rpartition("-")[0]
     began = time.monotonic()
     instance.command("cancel", submitted)
-    look = ["exec", "-q", "-r", found.job.ranks, "-d", "/", "--", "python3", "-c", GONE]
+    look = ["exec", "-q", "-r", instance.job(submitted).ranks, "-d", "/", "--", "python3", "-c", GONE]
     instance.command(*look, stdin=f"{pattern}\n", timeout=60)
-    flux_jobs.wait_ended(found, 60)
+    submitting.wait_ended(job, 60)
     return {"ready": proven - document["phases"][PROVING], "proven": proven, "gone": time.monotonic() - began}
 
 

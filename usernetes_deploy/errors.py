@@ -4,7 +4,8 @@
 
     UsernetesError                  exit code 1   something failed
     ├── UsageError                  exit code 2   the call itself is wrong; nothing was changed
-    │   └── SpecError               exit code 2   every bad field at once, each with its path
+    │   ├── SpecError               exit code 2   every bad field at once, each with its path
+    │   └── JobEnded                exit code 2   the batch job is over, and its cluster with it
     ├── HostNotFit                  exit code 3   preflight: what a host lacks, each with its remedy
     ├── TimedOut                    exit code 4   a deadline passed
     ├── CommandFailed               exit code 1   a command on a node, with the tail of its output
@@ -96,6 +97,10 @@ class SpecError(UsageError):
         plural = "problem" if len(self.problems) == 1 else "problems"
         lines = "".join(f"\n  {path}: {problem}" for path, problem in self.problems)
         super().__init__(f"{source} has {len(self.problems)} {plural}:{lines}")
+
+
+class JobEnded(UsageError):
+    """The batch job is over, and its cluster with it."""
 
 
 class HostNotFit(UsernetesError):

@@ -156,8 +156,8 @@ def remove(
             ended = stop_nodes(launcher, document, [member for member in leaving if member.host.name not in silent])
             for name, error in ended.failures.items():
                 report.line(f"  warning: {name} could not be told to end: {error}")
-            # A Flux node ends with its broker; any other may live on where we cannot reach it.
-            left = {*silent, *ended.failures} if launcher.name != "flux" else set()
+            # A node of a batch job ends with its host or job; any other may live on where we cannot reach it.
+            left = {*silent, *ended.failures} if not launcher.ends_with_host else set()
             launcher.release([name for name in names if name not in left])
             lost = losses.taken_out(up.losses, gone)
             state.write(

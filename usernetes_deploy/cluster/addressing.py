@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from usernetes_deploy.cluster.launchers import kind
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.network import backend_named, native
 from usernetes_deploy.network.base import Networks, Peer
@@ -72,7 +73,7 @@ def server_names(spec: ClusterSpec, networks: Networks, host: str, address: str)
     return [
         "kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{domain}",
         str(ipaddress.IPv4Network(spec.network.service_cidr)[1]), networks.node_address(0),
-        "localhost", "127.0.0.1", address, host, *([socket.gethostname()] if spec.launcher == "local" else []),
+        "localhost", "127.0.0.1", address, host, *([socket.gethostname()] if kind(spec.launcher).shares_host else []),
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy.cluster.launchers import shares_host
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher, Outcome, on_all
 
@@ -105,7 +106,7 @@ def stop_nodes(
 
 def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:
     """Where the bundle lies on the node's host."""
-    if document["launcher"].get("launcher") == "local":
+    if shares_host(document["launcher"]):
         return Path(str(document["bundle"]["root"]))
     return Path(str(member.record["base"])) / "bundle" / str(document["bundle"]["name"])
 

@@ -18,9 +18,8 @@ from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import run
 from usernetes_deploy.cluster import orphans, spec
-from usernetes_deploy.cluster.launchers import launcher_for, ssh_launcher, ssh_targets
+from usernetes_deploy.cluster.launchers import kind, launcher_for, ssh_launcher
 from usernetes_deploy.cluster.state import ClusterState, clusters
-from usernetes_deploy.commands import job
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
     Verb,
@@ -36,9 +35,11 @@ from usernetes_deploy.commands.common import (
 )
 from usernetes_deploy.console.flags import SPEC_HELP, SpecFlags, number, with_spec_flags
 from usernetes_deploy.console.text import table
-from usernetes_deploy.errors import BundleError, NodeFailures, SpecError, UsageError, UsernetesError
-from usernetes_deploy.jobs import flux_jobs
+from usernetes_deploy.errors import BundleError, JobEnded, NodeFailures, SpecError, UsageError, UsernetesError
+from usernetes_deploy.jobs import records, submitting, systems
+from usernetes_deploy.jobs.batch import BatchSystem
 from usernetes_deploy.launch.base import Launcher
+from usernetes_deploy.launch.inventory import targets_of
 from usernetes_deploy.phases.check_nodes import judge
 
 
@@ -54,7 +55,7 @@ def spec_from(flags: SpecFlags, **further: Any) -> spec.ClusterSpec:
     sources = document.get("hosts")
     well_formed = isinstance(sources, list) and sources and all(isinstance(source, str) for source in sources)
     if document.get("launcher") == "ssh" and "nodes" not in document and well_formed:  # else `load` says what is wrong
-        document["nodes"] = len(ssh_targets(tuple(sources or ()), flags.limit or ""))
+        document["nodes"] = len(targets_of(tuple(sources or ()), flags.limit or ""))
     source = flags.file or "the command line"
     return on_this_host(spec.load(document, source), source)
 
@@ -66,7 +67,7 @@ def launcher_of(wanted: spec.ClusterSpec, flags: SpecFlags) -> Launcher:
 
 def on_this_host(wanted: spec.ClusterSpec, source: str) -> spec.ClusterSpec:
     """The paths of a local cluster are this host's: those of images may be relative, all must be there."""
-    if wanted.launcher != "local":
+    if not kind(wanted.launcher).shares_host:
         return wanted
     images, shared = tuple(str(Path(image).absolute()) for image in wanted.images), wanted.storage.shared
     problems = [(f"images[{n}]", f"{path} is not a file") for n, path in enumerate(images) if not Path(path).is_file()]
@@ -112,11 +113,12 @@ def up(
       usernetes up --launcher flux --nodes 4 --time 2h
     """
     wanted = spec_from(flags, minNodes=number("min-nodes", min_nodes), durability=durability)
-    if wanted.launcher == "flux" and job.outside_a_job():
-        print(job.submit(wanted, flags.cluster, time, queue, wait=wait, quiet=quiet))
+    system = systems.named(wanted.launcher)
+    if system and system.own_job() is None:
+        print(submitted(system, wanted, flags.cluster, time, queue, wait=wait, quiet=quiet))
         return
     if time or queue:
-        raise UsageError("--time and --queue are for --launcher flux outside a Flux job")
+        raise UsageError("--time and --queue are for a job that is submitted: with --launcher flux, outside a job")
     context = BringUp(
         spec=wanted,
         launcher=launcher_of(wanted, flags),
@@ -129,6 +131,29 @@ def up(
         print(bringup.up(context))
     finally:
         context.launcher.close()
+
+
+def submitted(
+    system: BatchSystem,
+    wanted: spec.ClusterSpec,
+    name: str | None,
+    time_limit: str | None,
+    queue: str | None,
+    *,
+    wait: bool,
+    quiet: bool,
+) -> str:
+    """Submit a job that is the cluster `wanted`, and wait for it; returns the path of its kubeconfig here.
+
+    Without `wait`: the id of the job.
+    """
+    told = report(quiet=quiet)
+    words = submitting.arguments(wanted, named=bool(name))
+    job = submitting.submit(system, wanted.nodes, words, time_limit=time_limit, queue=queue)
+    told.line(f"job {job.id} was submitted")
+    if not wait:
+        return job.id
+    return str(records.adopt_job(roots(), submitting.follow(job, told.line)).kubeconfig)
 
 
 @task(
@@ -179,17 +204,17 @@ def down(
         return
     try:
         state = chosen(cluster, half_made=True)
-    except flux_jobs.JobEnded as error:
+    except JobEnded as error:
         told.line(error.reason)
         return
     if force and not state.is_readable():
         orphans.end_unreadable(state, node_program(), told)
         return
-    if job.end_job(state, told):
+    if submitting.end_job(state, told.line):
         return
-    launcher_state = state.read()["launcher"] if state.exists() else {}
+    launcher_state = state.launcher()
     bringup.down(state, told, node_program(), Path(keep_logs) if keep_logs else None)
-    job.withdraw(launcher_state)
+    submitting.withdraw(launcher_state)
 
 
 @task(klass=Verb, iterable=["set"], help={**SPEC_HELP, "json": "as JSON"})
@@ -273,7 +298,7 @@ def list_clusters(_: Context, json: bool = False) -> None:
     """
     found: list[dict[str, Any]] = []
     unread: list[str] = []
-    for state in job.with_jobs(roots()):
+    for state in known_clusters():
         try:
             found.append(state.whole())
         except UsageError:  # it was taken down at this moment
@@ -288,6 +313,15 @@ def list_clusters(_: Context, json: bool = False) -> None:
     if unread:
         how_many = f"{len(unread)} of {len(found) + len(unread)} clusters"
         raise UsernetesError(f"the record of {how_many} cannot be read:{''.join(unread)}")
+
+
+def known_clusters() -> Sequence[ClusterState]:
+    """All clusters of the user, those in jobs included; a batch system that does not answer is a warning."""
+    try:
+        return records.with_jobs(roots())
+    except UsernetesError as error:
+        report().line(f"warning: clusters in jobs may be missing: {error}")
+        return clusters(roots())
 
 
 def listing(found: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,7 @@ from usernetes_deploy.bundle import Bundle, locate, store
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster.state import ClusterState, choose, state_root
 from usernetes_deploy.errors import BundleError
-from usernetes_deploy.jobs import flux_jobs
+from usernetes_deploy.jobs import records, systems
 from usernetes_deploy.launch import nodezip
 
 CLUSTER_HELP = (
@@ -81,18 +81,16 @@ def roots() -> Path:
 
 
 def chosen(cluster: str | None, *, half_made: bool = False) -> ClusterState:
-    """The cluster that a verb means; a Flux job's id means the cluster in that job, `half_made` ones only on demand."""
+    """The cluster that a verb means; a job's id means the cluster in that job, `half_made` ones only on demand."""
     if is_job(cluster):
-        return flux_jobs.adopt(roots(), cluster, half_made=half_made)
+        return records.adopt(roots(), cluster, half_made=half_made)
     return choose(roots(), cluster, environment())
 
 
 def is_job(cluster: str | None) -> TypeGuard[str]:
-    """Whether a name is that of a Flux job (or a path of jobs), and of no cluster known here."""
+    """Whether a name is that of a job (or a path of jobs), and of no cluster known here."""
     return bool(
-        cluster
-        and flux_jobs.looks_like_job(cluster)
-        and ("/" in cluster or not ClusterState(roots(), cluster).exists())
+        cluster and systems.names_job(cluster) and ("/" in cluster or not ClusterState(roots(), cluster).exists())
     )
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.changes import growth
-from usernetes_deploy.cluster.launchers import enlarged
-from usernetes_deploy.commands import job
+from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
 from usernetes_deploy.console.flags import number
 from usernetes_deploy.errors import UsageError
-from usernetes_deploy.launch.base import Host, Launcher
+from usernetes_deploy.jobs import records, submitting
+from usernetes_deploy.launch.base import Wish
 
 
 @task(
@@ -45,18 +43,17 @@ def add(
     if wanted is not None and wanted < 1:
         raise UsageError(f"--nodes: expected a whole number >= 1, got {wanted}")
     state = chosen(cluster)
-    job.make_room(state, wanted or 1, report(quiet=quiet))
+    told = report(quiet=quiet)
+    submitting.make_room(state, wanted or 1, node_program(), told.line)
     document = state.read()
-    launcher, further = enlarged(document, node_program(), wanted, hosts, accept_new=accept_new)
-
-    def find(_: Launcher) -> Sequence[Host]:
-        return further
-
+    wish = Wish(wanted, (hosts,) if hosts else (), accept_new=accept_new)
+    taken = [str(node["name"]) for node in document["nodes"]]
+    launcher = launcher_from_state(document["launcher"], node_program())
     try:
-        names = growth.add(state, report(quiet=quiet), launcher, find)
+        names = growth.add(state, told, launcher, lambda found: found.grow(wish, taken))
     finally:
         launcher.close()
-    job.publish_change(state)
+    records.publish_change(state)
     print("\n".join(names))
 
 
@@ -86,8 +83,8 @@ def remove(
     names = [name for name in node.split(",") if name]
     state = chosen(cluster)
     growth.remove(state, report(), node_program(), names, drain_seconds=int(drain_seconds), force=force)
-    job.publish_change(state)
-    job.give_back(state)
+    records.publish_change(state)
+    submitting.give_back(state)
 
 
 TASKS = (add, remove)

@@ -15,7 +15,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.api import Api, ApiError
 from usernetes_deploy.cluster.addressing import dns_ip
-from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.launchers import launcher_from_state, shares_host
 from usernetes_deploy.cluster.nodes import RecordedNode, members_of
 from usernetes_deploy.cluster.spec import ClusterSpec, load
 from usernetes_deploy.cluster.state import ClusterState
@@ -294,7 +294,7 @@ def open_ports(state: ClusterState) -> list[dict[str, Any]]:
     for name, member in members.items():
         record = member.record
         address = now.get(name, record["address"])
-        local = document["launcher"]["launcher"] == "local"  # all nodes meet on the loopback
+        local = shares_host(document["launcher"])  # all nodes meet on the loopback
         found.append(entry("127.0.0.1" if local else address, record["meshPort"], "udp", f"the network of {name}"))
         for status in outcome.results[name]:
             spec = status["spec"]

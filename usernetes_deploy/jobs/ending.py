@@ -1,13 +1,13 @@
-"""How a Flux job that is a cluster hears of its end, and what it does then about pods.
+"""How a job that is a cluster hears of its end, and what it does then about pods.
 
 The job watches its time limit itself. ``flux batch --signal`` would not do: it signals the brokers of all hosts, and to
-those of all hosts but the first any signal means their end, with that of their nodes.
+those of all hosts but the first any signal means their end, with that of their nodes. Slurm's ``--signal=B:USR1@60``
+reaches the script alone, and is welcome.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import threading
@@ -18,8 +18,6 @@ from types import FrameType
 from typing import Any
 
 from usernetes_deploy.api import Api
-from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.launch.flux.instance import Instance
 from usernetes_deploy.node.keeper import Flag
 
 SYSTEM_NAMESPACES = {"kube-system", "kube-public", "kube-node-lease"}
@@ -69,21 +67,21 @@ class Signals:
             raise KeyboardInterrupt
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        # The brokers are ending at this moment and take the nodes along: to stop those in order is neither possible
-        # nor needed, and the seconds that phases take to be undone are not there.
+        # The batch system is ending the job's processes at this moment, nodes included: to stop those in order is
+        # neither possible nor needed, and the seconds that phases take to be undone are not there.
         with contextlib.suppress(Exception):
             self.forget()
         os._exit(CANCELLED)
 
 
 class TimeLimit:
-    """The time limit of the job that `instance` is; `near` is asked often, Flux is not.
+    """The time limit of our job; `near` is asked often, `time_left` (seconds, or infinity) is not.
 
     A limit that is nearer than twice `notice` seconds from the beginning leaves half of its time to the job.
     """
 
-    def __init__(self, instance: Instance, notice: float) -> None:
-        self._instance = instance
+    def __init__(self, time_left: Callable[[], float], notice: float) -> None:
+        self._left = time_left
         left = self._left()
         self._notice = min(notice, left / 2)
         self._look = time.monotonic() + self._pause(left)
@@ -102,12 +100,6 @@ class TimeLimit:
 
     def _pause(self, left: float) -> float:
         return max(0.5, min(LIMIT_SECONDS, left - self._notice))
-
-    def _left(self) -> float:
-        try:
-            return float(self._instance.command("job", "timeleft"))  # seconds, or infinity
-        except (UsernetesError, ValueError):
-            return math.inf
 
 
 def end_pods(api: Api, grace: float) -> list[str]:

@@ -1,6 +1,6 @@
-"""How a Flux job looks after the nodes of its cluster: which are lost, removed when the API says so too, and replaced.
+"""How a job looks after the nodes of its cluster: which are lost, removed when the API says so too, and replaced.
 
-Two witnesses are asked, since either may err: Flux (the broker of a host, or the node beside it, is gone) and the
+Two witnesses are asked, since either may err: the batch system (a host, or the node on it, is gone) and the
 Kubernetes API (the Node is NotReady, 50 s after its last sign of life). A node that both miss is taken out.
 """
 
@@ -24,8 +24,8 @@ RETRY_SECONDS = 60.0  # between looks for free hosts
 class Caretaker:
     """Looks after one cluster; `state` is what it goes by, and where it writes down what it saw and did.
 
-    `gone` says which members Flux misses (node -> why), and of those it is given also which have ended by themselves.
-    `remove` takes nodes out without their help; `replace` adds up to so many (None: nobody asked for that).
+    `gone` says which members the batch system misses (node -> why), and of those it is given also which have ended by
+    themselves. `remove` takes nodes out without their help; `replace` adds up to so many (None: nobody asked for that).
     """
 
     state: ClusterState

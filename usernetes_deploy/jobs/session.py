@@ -1,4 +1,4 @@
-"""What a Flux job does that is a cluster: bring it up, announce it, run the workflow, and end in time.
+"""What a batch job does that is a cluster: bring it up, announce it, run the workflow, and end in time.
 
 It ends in one of two ways. Some time before the time limit, or when `usernetes down` asks for it from outside (by
 SIGUSR1), there is time: the workflow is told, pods get their grace period, logs are collected. With SIGHUP or SIGTERM
@@ -14,15 +14,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
-from usernetes_deploy.jobs import flux_jobs
+from usernetes_deploy.jobs import records
+from usernetes_deploy.jobs.batch import BatchJob, BatchSystem
 from usernetes_deploy.jobs.ending import Signals, TimeLimit, end_pods
 from usernetes_deploy.jobs.losses import Caretaker
-from usernetes_deploy.launch.flux.instance import Instance, Job
 from usernetes_deploy.node.procfs import die_with_parent
 
 LOOK_SECONDS = 2.0
@@ -38,11 +38,12 @@ class Session:
     before the time limit. `caretaker` sees to nodes that are lost meanwhile.
     """
 
+    system: BatchSystem
+    job: BatchJob
     state: ClusterState
     up: Callable[[], Path]
     down: Callable[[Path | None], object]
     tell: Callable[[str], None]
-    instance: Instance = field(default_factory=Instance)
     grace: float = 20.0
     notice: float = 60.0
     caretaker: Caretaker | None = None
@@ -56,36 +57,37 @@ class Session:
 
         Returns the exit code of the workflow (128 + signal when a signal ended it), or 0. Raises what `up` raises.
         """
-        parent, job = flux_jobs.own_job(self.instance)
+        job = self.job
 
         def forget() -> None:
-            self._end_own_node()
+            with contextlib.suppress(UsernetesError):
+                self.system.before_cancel(self.state.read())
             self.state.remove()
-            flux_jobs.withdraw(parent, job, timeout=1)
+            job.withdraw(timeout=1)
 
         with Signals(forget).heard() as signals:
-            flux_jobs.announce(parent, job, "starting")
+            job.announce("starting")
             try:
                 kubeconfig = self.up()
-                limit = TimeLimit(self.instance, self.notice)
+                limit = TimeLimit(self.system.time_left, self.notice)
 
                 def hear() -> bool:
-                    self._look_after(parent, job, signals, limit)
+                    self._look_after(signals, limit)
                     if limit.near():
                         signals.ending.set()
                     return signals.ending.is_set()
 
-                self.state.write_secret(flux_jobs.SESSION, Secret(json.dumps({"pid": os.getpid()})))
-                flux_jobs.publish(parent, job, flux_jobs.record_of(self.state))
-                flux_jobs.announce(parent, job, "ready")
-                self.tell(f"job {job.f58}: cluster {self.state.name} is ready")
+                self.state.write_secret(records.SESSION, Secret(json.dumps({"pid": os.getpid()})))
+                self.job.publish(records.of(self.state))
+                job.announce("ready")
+                self.tell(f"job {job.id}: cluster {self.state.name} is ready")
                 code = self._workflow(command, kubeconfig, hear) if command else self._hold(hear)
             except BaseException:
                 with contextlib.suppress(UsernetesError):
-                    flux_jobs.announce(parent, job, "failed")
+                    job.announce("failed")
                 raise
             finally:
-                self._end(parent, job, signals)
+                self._end(signals)
         return code
 
     def _hold(self, told_to_end: Callable[[], bool]) -> int:
@@ -119,21 +121,21 @@ class Session:
             process.wait()
         return 128 - code if code < 0 else code
 
-    def _look_after(self, parent: Instance, job: Job, signals: Signals, limit: TimeLimit) -> None:
+    def _look_after(self, signals: Signals, limit: TimeLimit) -> None:
         """See to nodes that are lost: the cluster goes on, and says so."""
         if not self.caretaker or time.monotonic() < self._look or not self.state.exists() or signals.ending.is_set():
             return
         self._look = time.monotonic() + LOSS_SECONDS
         try:
             if self.caretaker.notices():
-                self._refresh(parent, job)
+                self._refresh()
                 before = self.state.read()
                 try:
                     with signals.interrupting(limit.seconds()):
                         self.caretaker.act()
                 finally:
                     if self.state.read() != before:
-                        flux_jobs.publish(parent, job, flux_jobs.record_of(self.state))
+                        self.job.publish(records.of(self.state))
         except UsernetesError as error:
             if str(error) != self._said:
                 self._said = str(error)
@@ -141,35 +143,26 @@ class Session:
         except KeyboardInterrupt:
             self.tell("seeing to lost nodes was broken off: the job ends")
 
-    def _end(self, parent: Instance, job: Job, signals: Signals) -> None:
+    def _end(self, signals: Signals) -> None:
         if self.state.exists():
-            self._refresh(parent, job)
+            self._refresh()
             with contextlib.suppress(UsernetesError):
                 if self.caretaker:
                     self.caretaker.drop()
             if signals.ending.is_set():
-                flux_jobs.announce(parent, job, "ending")
+                self.job.announce("ending")
                 self._end_pods()
             self.down(self.logs)
             if self.logs and self.logs.is_dir():
                 self.tell(f"the nodes' logs are in {self.logs}")
         with contextlib.suppress(UsernetesError):
-            flux_jobs.withdraw(parent, job)
+            self.job.withdraw()
 
-    def _refresh(self, parent: Instance, job: Job) -> None:
+    def _refresh(self) -> None:
         """Take in what `usernetes add` or `remove` on another host has changed since."""
         with contextlib.suppress(UsernetesError):
-            found = flux_jobs.find(job.f58, parent)
-            if found.record:
-                flux_jobs.write_record(self.state, found.record)
-
-    def _end_own_node(self) -> None:
-        """End the node beside us now: its broker leads the instance, and gets to it last of all."""
-        with contextlib.suppress(UsernetesError, KeyError, ProcessLookupError, FileNotFoundError):
-            for node in self.state.read()["nodes"]:
-                handle = node["handle"]
-                if handle.get("rank") == 0 and b".pyz" in Path(f"/proc/{handle['pid']}/cmdline").read_bytes():
-                    os.kill(handle["pid"], signal.SIGTERM)
+            if record := self.job.record():
+                records.write(self.state, record)
 
     def _end_pods(self) -> None:
         self.tell(f"ending: pods have {self.grace:g} s")
@@ -178,29 +171,6 @@ class Session:
             self.tell("all pods have ended" if not left else f"pods that did not end: {', '.join(left)}")
         except UsernetesError as error:
             self.tell(f"pods were not ended in order: {error}")
-
-
-def hold_hosts(cluster: str, instance: Instance, notice: float, tell: Callable[[str], None]) -> None:
-    """Hold this job's hosts for the cluster of another job, for ``usernetes add`` to take; returns when that ends.
-
-    Raises `UsageError` outside a job, and what `flux_jobs.find` raises of `cluster`.
-    """
-    parent, job = flux_jobs.own_job(instance)
-    found = flux_jobs.find(cluster, parent)
-    with Signals(lambda: None).heard() as signals:
-        flux_jobs.join(parent, job, found)
-        limit = TimeLimit(instance, notice)
-        tell(f"job {job.f58} holds {job.hosts} for the cluster of job {found.job.f58}")
-        said = ""
-        while not signals.ending.wait(LOOK_SECONDS) and not limit.near():
-            try:
-                if all(other.ended for other in found.instance.jobs([found.job.id])):
-                    tell(f"job {found.job.f58} has ended")
-                    break
-            except UsernetesError as error:  # for a moment, or Flux ends this job as well: no reason to drop nodes
-                if str(error) != said:
-                    said = str(error)
-                    tell(f"whether job {found.job.f58} has ended cannot be seen: {error}")
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Protocol, TypeVar
 
-from usernetes_deploy.errors import CommandFailed, NodeFailures, TimedOut
+from usernetes_deploy.errors import CommandFailed, NodeFailures, TimedOut, UsageError
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -52,10 +52,30 @@ class Completed:
         return self
 
 
+@dataclass(frozen=True)
+class Wish:
+    """Which hosts are asked for: how many, or which ones (host lists, files, inventories), as the launcher has it.
+
+    `limit` chooses from an Ansible inventory, `accept_new` trusts host keys never seen before (both for SSH).
+    """
+
+    nodes: int | None = None
+    hosts: Sequence[str] = ()
+    limit: str = ""
+    accept_new: bool = False
+
+
 class Launcher(Protocol):
-    """Starts commands on hosts. Implementations: `local`, `flux`, `ssh`, and `fake` for tests and scale runs."""
+    """Starts commands on hosts. Implementations: `local`, `flux`, `ssh`, and `fake` for tests and scale runs.
+
+    `name` is what specs and records call it, and nobody decides anything by it. With `shares_host` all hosts are this
+    very machine: nothing is copied, and nodes meet on the loopback. With `ends_with_host` a node cannot live on where
+    its host is not reached any more: the batch system ends it.
+    """
 
     name: str
+    shares_host: bool
+    ends_with_host: bool
 
     def hosts(self) -> Sequence[Host]:
         """The members of the allocation, in a stable order; the first carries the control plane."""
@@ -81,6 +101,12 @@ class Launcher(Protocol):
         The node lives until `down`, or until the allocation it was started in ends.
         """
 
+    def grow(self, wish: Wish, taken: Sequence[str]) -> Sequence[Host]:
+        """Count further hosts among the members from now on, and return them; `taken` are the names of nodes.
+
+        Raises `UsageError` when there are not so many, or the wish is one that only another launcher can grant.
+        """
+
     def release(self, names: Sequence[str]) -> None:
         """Count the hosts of these names among the members no longer (their nodes have left)."""
 
@@ -89,6 +115,14 @@ class Launcher(Protocol):
 
     def to_state(self) -> Mapping[str, Any]:
         """What `status` and `down` need, from another process and another day, to make this launcher again."""
+
+
+def refuse_host_lists(wish: Wish) -> None:
+    """Raise `UsageError` for a wish that names hosts, where they are not chosen by name."""
+    if wish.hosts:
+        raise UsageError(
+            "--hosts is for clusters over SSH; this one grows by --nodes", remedy="usernetes add --nodes 1"
+        )
 
 
 @dataclass(frozen=True)

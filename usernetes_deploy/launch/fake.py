@@ -24,7 +24,7 @@ from pathlib import PurePath
 from typing import Any
 
 from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
-from usernetes_deploy.launch.base import Completed, Host
+from usernetes_deploy.launch.base import Completed, Host, Wish
 
 Answer = Callable[[Host, Sequence[str], bytes], Completed]
 
@@ -72,6 +72,8 @@ class FakeLauncher:
     """
 
     name = "fake"
+    shares_host = False
+    ends_with_host = False
 
     def __init__(
         self,
@@ -113,6 +115,10 @@ class FakeLauncher:
             return Completed(argv, behaviour.returncode, "", behaviour.stderr)
         answer = next((self._answers[word] for word in argv if word in self._answers), None)
         return answer(host, argv, stdin) if answer else Completed(argv, 0, "", "")
+
+    def grow(self, wish: Wish, taken: Sequence[str]) -> Sequence[Host]:
+        """Those of the simulated hosts that are no nodes yet."""
+        return [host for host in self._hosts if host.name not in taken][: wish.nodes or 1]
 
     def release(self, names: Sequence[str]) -> None:
         """The simulated hosts stay."""

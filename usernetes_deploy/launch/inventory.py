@@ -5,6 +5,7 @@ An inventory is read by ``ansible-inventory`` itself: groups, ranges, variables 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -145,3 +146,10 @@ def _target(name: str, variables: dict[str, Any]) -> Target:
         identity_file=text("ansible_ssh_private_key_file", "ansible_private_key_file"),
         options=tuple(options),
     )
+
+
+@functools.lru_cache(maxsize=4)
+def targets_of(sources: tuple[str, ...], limit: str = "") -> tuple[Target, ...]:
+    """The hosts of all `sources`: lists, files, inventories. Raises `UsageError`, also for hosts named twice."""
+    hosts = [target for source in sources for target in read_hosts(source, limit)]
+    return tuple(checked(hosts, ", ".join(sources)))

@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from usernetes_deploy.errors import TimedOut, UsageError, UsernetesError
-from usernetes_deploy.launch.base import Completed, Host
+from usernetes_deploy.launch.base import Completed, Host, Wish, refuse_host_lists
 from usernetes_deploy.node.config import in_memory
 from usernetes_deploy.node.procfs import start_time
 
@@ -47,14 +47,21 @@ class LocalLauncher:
     """`count` nodes on this host, named ``node0``, ``node1``, ...; `program` is the node program (``node.pyz``)."""
 
     name = "local"
+    shares_host = True
+    ends_with_host = False
 
     def __init__(self, count: int, program: Path) -> None:
         if count < 1:
             raise UsageError(f"a cluster needs at least 1 node, got {count}")
-        self._hosts = tuple(Host(f"node{index}", "127.0.0.1", "local") for index in range(count))
+        self._hosts = _named(count)
         self._program = program
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
+
+    @classmethod
+    def asked(cls, wish: Wish, program: Path) -> LocalLauncher:
+        """The launcher that a spec or its flags ask for."""
+        return cls(1 if wish.nodes is None else wish.nodes, program)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], program: Path) -> LocalLauncher:
@@ -145,6 +152,13 @@ class LocalLauncher:
             raise UsernetesError("the node ended at once", node=host.name, tried=shlex.join(argv))
         return {"pid": pid, "start_time": began}
 
+    def grow(self, wish: Wish, taken: Sequence[str]) -> Sequence[Host]:
+        """Further nodes on this host, with the lowest names that are free."""
+        refuse_host_lists(wish)
+        count = wish.nodes or 1
+        self._hosts = _named(len(taken) + count)
+        return [host for host in self._hosts if host.name not in taken][:count]
+
     def release(self, names: Sequence[str]) -> None:
         """All of them are this host: none is lost by a node's leaving."""
 
@@ -154,6 +168,10 @@ class LocalLauncher:
             running = list(self._running)
         for process in running:
             _kill_group(process)
+
+
+def _named(count: int) -> tuple[Host, ...]:
+    return tuple(Host(f"node{index}", "127.0.0.1", "local") for index in range(count))
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -57,10 +57,10 @@ class CheckNodes:
 
 def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
     """What a host lacks; of the ports drawn, one free one of a kind is enough."""
-    node = "" if up.launcher.name == "local" else host.name  # for remedies: another machine has to be named
+    node = "" if up.launcher.shares_host else host.name  # for remedies: another machine has to be named
     found = [item for item in facts.judge(answers, need_of(up), node=node) if item.fact != "ports"]
     link, least = facts.choose_interface(answers, need(up.spec)), backend_named(up.spec.network.backend).least_mtu
-    if up.launcher.name != "local" and not isinstance(link, str) and link.mtu < least:
+    if not up.launcher.shares_host and not isinstance(link, str) and link.mtu < least:
         found.append(
             Problem(
                 f"interface {link.interface} has MTU {link.mtu}, the {up.spec.network.backend} needs {least} or more",
@@ -96,7 +96,7 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
     disk = facts.choose_node_dir(answers, need(spec))
     link = facts.choose_interface(answers, need(spec))
     base = base_in(Path(disk.path), answers.user.uid)
-    local = up.launcher.name == "local"
+    local = up.launcher.shares_host
     mesh_port = free_port(up, host, answers, "udp")
     if isinstance(link, str) or mesh_port is None:
         raise HostNotFit([(str(link), "")], node=host.name)  # judged before; kept for whoever calls this alone

@@ -53,7 +53,7 @@ def check_names(hosts: Sequence[Host]) -> None:
 
 def draw_ports(up: BringUp) -> dict[str, list[int]]:
     """Ports to try on each host; where hosts are one and the same (local launcher) no port is drawn twice."""
-    shared = up.launcher.name == "local"
+    shared = up.launcher.shares_host
     kinds = len(up.hosts) if shared else 1
     drawn = iter(secrets.SystemRandom().sample(PORTS, k=min(len(PORTS), kinds * CANDIDATES)))
     common = [next(drawn) for _ in range(CANDIDATES)]

@@ -89,7 +89,7 @@ def recorded_peer(up: BringUp, node: Mapping[str, Any]) -> Peer:
 
 def meeting_address(up: BringUp, address: str) -> str:
     """Nodes of one host meet on its loopback: nothing of the mesh is to be seen from outside."""
-    return "127.0.0.1" if up.launcher.name == "local" else address
+    return "127.0.0.1" if up.launcher.shares_host else address
 
 
 def server_of(up: BringUp) -> str:

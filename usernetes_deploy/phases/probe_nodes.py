@@ -32,7 +32,7 @@ class ProbeNodes:
             return facts.read(answer.check(host.name).stdout, asked=asked, answered=time.time())
 
         # Every local node has the same host: it is asked once, for the ports of all.
-        if up.launcher.name == "local":
+        if up.launcher.shares_host:
             up.facts = dict.fromkeys((host.name for host in up.hosts), ask(*up.hosts))
         else:
             outcome = on_all(up.hosts, ask, deadline=up.deadline)
@@ -76,7 +76,7 @@ def need(spec: ClusterSpec) -> facts.Need:
 
 def fixed_mesh_port(up: BringUp) -> bool:
     """One port for all hosts, where the hosts are not one and the same."""
-    return up.spec.mesh_port is not None and (up.launcher.name != "local" or up.spec.nodes == 1)
+    return up.spec.mesh_port is not None and (not up.launcher.shares_host or up.spec.nodes == 1)
 
 
 def tolerated(up: BringUp, failures: Mapping[str, BaseException]) -> dict[str, BaseException]:

@@ -30,7 +30,7 @@ class StageBundle:
 
     def apply(self, up: BringUp) -> str:
         """Raise `NodeFailures` for hosts that cannot hold it."""
-        if up.launcher.name == "local":
+        if up.launcher.shares_host:
             stage.check_place(up.bundle.root)
             stage.verify(up.bundle.root)
             return f"{up.bundle.manifest.name} (in place)"
@@ -47,7 +47,7 @@ class StageBundle:
 
 def staged(up: BringUp, host: Host) -> Path:
     """Where the bundle lies on `host`."""
-    if up.launcher.name == "local":
+    if up.launcher.shares_host:
         return up.bundle.root
     return up.places[host.name].base / "bundle" / up.bundle.manifest.name
 

@@ -20,8 +20,7 @@ from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.jobs.ending import Signals, TimeLimit, end_pods
 from usernetes_deploy.jobs.losses import Caretaker
 from usernetes_deploy.jobs.session import Session
-from usernetes_deploy.launch.flux.instance import Instance
-from usernetes_deploy.launch.flux.questions import ByCommand
+from usernetes_deploy.launch.flux.system import FluxSystem
 
 
 @pytest.fixture
@@ -53,8 +52,9 @@ class World:
     def session(self, **options: Any) -> Session:
         """The session, for a cluster named ``c``."""
         state = ClusterState(self.root / "state", "c")
-        asked = Instance("local:///f", flux=self.fake.path)
-        instance = Instance(asked.uri, flux=self.fake.path, questions=ByCommand(asked.command))
+        system = FluxSystem(self.fake.instance())
+        job = system.own_job()
+        assert job
 
         def up() -> Path:
             if self.fails:
@@ -67,7 +67,7 @@ class World:
             self.kept.append(keep)
             state.remove()
 
-        return Session(state, up, down, self.told.append, instance, **options)
+        return Session(system, job, state, up, down, self.told.append, **options)
 
     def memos(self) -> list[str]:
         """What the job said of itself."""
@@ -248,12 +248,12 @@ def test_a_cancelled_session_forgets_its_cluster_and_leaves_at_once(world: World
 )
 def test_the_time_limit_is_not_near_at_the_beginning(world: World, fake: FakeFlux, left: str, near: bool) -> None:
     fake.answer("job", "timeleft", stdout=left)
-    assert TimeLimit(world.session().instance, 60).near() is near
+    assert TimeLimit(world.session().system.time_left, 60).near() is near
 
 
 def test_the_time_limit_nears(world: World, fake: FakeFlux) -> None:
     fake.answer("job", "timeleft", stdout="1.0\n")
-    limit = TimeLimit(world.session().instance, 60)
+    limit = TimeLimit(world.session().system.time_left, 60)
     fake.answer("job", "timeleft", stdout="0.4\n")
     ends = time.monotonic() + 5
     while not limit.near():

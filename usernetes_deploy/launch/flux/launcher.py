@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import threading
 import time
@@ -24,10 +23,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
-from usernetes_deploy.jobs import flux_jobs
-from usernetes_deploy.launch.base import Completed, Host
+from usernetes_deploy.launch.base import Completed, Host, Wish, refuse_host_lists
 from usernetes_deploy.launch.flux.exec import Executor
 from usernetes_deploy.launch.flux.instance import Instance, Member
+from usernetes_deploy.launch.flux.job import find
 from usernetes_deploy.launch.hostlist import node_name
 from usernetes_deploy.launch.program import put_program
 
@@ -49,6 +48,8 @@ class FluxLauncher:
     """
 
     name = "flux"
+    shares_host = False
+    ends_with_host = True
 
     def __init__(
         self,
@@ -70,11 +71,18 @@ class FluxLauncher:
         self._archives: dict[tuple[str, str, int, int], tuple[Instance, str]] = {}
         self._archive_lock = threading.Lock()
         self._executor = Executor()
+        self._job: str | None = None
+
+    @classmethod
+    def asked(cls, wish: Wish, program: Path) -> FluxLauncher:
+        """The launcher that a spec or its flags ask for."""
+        return cls(program, count=wish.nodes)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], program: Path) -> FluxLauncher:
         """Make the launcher again from what `to_state` gave, on the same host or on one that reaches it by SSH."""
         made = cls(program, instance=Instance(str(state["uri"])))
+        made._job = str(state["job"])
         made._hosts = tuple(Host(**host) for host in state["hosts"])
         return made
 
@@ -83,12 +91,19 @@ class FluxLauncher:
         return {
             "launcher": self.name,
             "uri": self.instance.remote_uri(),
-            "job": self.instance.own_job() or "",
+            "job": self.job,
             "hosts": [
                 {"name": host.name, "address": host.address, "where": host.where, "labels": dict(host.labels)}
                 for host in self.hosts()
             ],
         }
+
+    @property
+    def job(self) -> str:
+        """The id of the job that the instance is; "" for the outermost."""
+        if self._job is None:
+            self._job = self.instance.own_job() or ""
+        return self._job
 
     def hosts(self) -> Sequence[Host]:
         """The instance's hosts by rank, lost ones left out; `UsageError` when there are fewer than asked for."""
@@ -118,16 +133,30 @@ class FluxLauncher:
             if host.where not in taken and int(host.where) not in offline
         ]
 
-    def held_hosts(self, job: str) -> Sequence[Host]:
-        """Working hosts that join jobs hold for the cluster of `job`, members left out: `add` can take them as well."""
+    def held_hosts(self) -> Sequence[Host]:
+        """Working hosts that join jobs hold for the cluster of our job, members left out: `add` can take them too."""
+        if not self.job:
+            return []
         taken = {host.where for host in self.hosts()}
-        found = flux_jobs.find(job)
-        held = [
-            host
-            for other in flux_jobs.joined(found)
-            for host in self.hosts_of_job(flux_jobs.inside(found.instance, other))
-        ]
+        held = [host for other in find(self.job, Instance()).holding() for host in self.hosts_of_job(other.inside())]
         return [host for host in held if host.where not in taken]
+
+    def free_hosts(self) -> Sequence[Host]:
+        """What `grow` can take: spare hosts of our job, then those that join jobs hold."""
+        return [*self.spare_hosts(), *self.held_hosts()]
+
+    def grow(self, wish: Wish, taken: Sequence[str]) -> Sequence[Host]:  # noqa: ARG002  our own hosts are the members
+        """Take free hosts; `UsageError` when there are fewer."""
+        refuse_host_lists(wish)
+        count = wish.nodes or 1
+        free = self.free_hosts()
+        if len(free) < count:
+            raise UsageError(
+                f"{count} nodes were asked for, the Flux instance has {len(free)} that are free",
+                remedy="flux batch -N NODES flux-jobs/usernetes-join.sh starts a further job that joins",
+            )
+        self.take(free[:count])
+        return free[:count]
 
     def hosts_of_job(self, other: Instance) -> Sequence[Host]:
         """The working hosts of another job, as this launcher reaches them: what `add` takes of a join job."""
@@ -283,8 +312,3 @@ def _lost_ranks(instance: Instance, *, own: bool) -> set[int] | None:
         if own:
             raise
         return None
-
-
-def available() -> bool:
-    """Whether there is a `flux` command in PATH."""
-    return shutil.which("flux") is not None

@@ -17,9 +17,10 @@ from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
-from usernetes_deploy.errors import CommandFailed, UsernetesError
-from usernetes_deploy.launch.base import WORKERS, Completed, Host, on_all
+from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
+from usernetes_deploy.launch.base import WORKERS, Completed, Host, Wish, on_all
 from usernetes_deploy.launch.hostlist import Target, checked
+from usernetes_deploy.launch.inventory import targets_of
 from usernetes_deploy.launch.program import TRIED, put_program
 from usernetes_deploy.launch.ssh.connect import Connection, Connector
 from usernetes_deploy.launch.ssh.exec import attach, execute
@@ -52,6 +53,8 @@ class SshLauncher:
     """
 
     name = "ssh"
+    shares_host = False
+    ends_with_host = False
 
     def __init__(
         self,
@@ -72,11 +75,37 @@ class SshLauncher:
         self._lock = threading.Lock()
 
     @classmethod
+    def asked(cls, wish: Wish, program: Path) -> SshLauncher:
+        """The launcher that a spec or its flags ask for. Raises `UsageError`, also for hosts named twice."""
+        return cls(targets_of(tuple(wish.hosts), wish.limit), program, accept_new=wish.accept_new)
+
+    @classmethod
     def from_state(cls, state: Mapping[str, Any], program: Path) -> SshLauncher:
         """Make the launcher again from what `to_state` gave, in another process or on another day."""
         targets = [Target(**{**fields, "options": tuple(fields["options"])}) for fields in state["hosts"]]
         config = Path(state["config"]) if state.get("config") else None
         return cls(targets, program, config=config)
+
+    def grow(self, wish: Wish, taken: Sequence[str]) -> Sequence[Host]:
+        """The hosts that the wish lists; one that was given up, or removed by force, may come again."""
+        if not wish.hosts:
+            raise UsageError("which hosts? A cluster over SSH grows by --hosts LIST")
+        added = targets_of(tuple(wish.hosts), wish.limit)
+        twice = [f"{target.name} ({target.address})" for target in added if target.name in taken]
+        if twice:
+            raise UsageError(
+                f"already names of nodes: {', '.join(twice)}",
+                remedy="leave them out, or give another host a `name` of its own in a host file",
+            )
+        if wish.accept_new:
+            self._connector = Connector(self._config, accept_new=True)
+        for target in added:
+            self._targets[target.name] = target
+            self._connections[target.name] = self._connector.connection(target)
+            self._sessions[target.name] = threading.BoundedSemaphore(SESSIONS_PER_HOST)
+        checked(list(self._targets.values()), "the host list")
+        names = {target.name for target in added}
+        return [host for host in self.hosts() if host.name in names]
 
     def targets(self) -> Sequence[Target]:
         """The hosts and how they are reached."""

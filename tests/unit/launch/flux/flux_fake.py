@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy.launch.flux.instance import Instance
+from usernetes_deploy.launch.flux.questions import ByCommand
+
 DATA = Path(__file__).resolve().parents[3] / "data" / "flux"
 
 PROGRAM = f"""#!{sys.executable} -IS
@@ -55,6 +58,15 @@ class FakeFlux:
         """The command to give to `Instance`."""
         return str(self.folder / "flux")
 
+    def instance(self) -> Instance:
+        """The instance that is asked by this command."""
+        asked = Instance("local:///f", flux=self.path)
+        return Instance(asked.uri, flux=self.path, questions=ByCommand(asked.command))
+
+    def shows(self, name: str, **changes: Any) -> None:
+        """Have ``flux jobs`` show this recorded job."""
+        self.answer("jobs", "--json", stdout=json.dumps(recorded_job(name, **changes)))
+
     def answer(self, *begin: str, stdout: str = "", stderr: str = "", code: int = 0) -> None:
         """Give this answer from now on; the latest one that fits is given."""
         answers = json.loads((self.folder / "answers").read_text())
@@ -87,6 +99,22 @@ def make_fake_flux(folder: Path) -> FakeFlux:
     made.answer("getattr", "local-uri", stdout="local:///tmp/flux-8YueC4/local-0\n")
     for name in ("parent-uri", "jobid"):
         made.answer("getattr", name, stderr=f"flux-getattr: {name}: No such file or directory\n", code=1)
+    return made
+
+
+NUMBER = "2734686208000"
+RECORD = {"cluster.json": json.dumps({"schema": 1, "name": "job-1", "launcher": {}}), "kubeconfig": "the-key"}
+
+
+def flux_with_a_cluster(folder: Path) -> FakeFlux:
+    """The command with one running job, which has a cluster."""
+    made = make_fake_flux(folder)
+    made.answer("job", "id", stdout=f"{NUMBER}\n")
+    made.answer("job", "namespace", stdout=f"job-{NUMBER}\n")
+    made.answer("job", "info", stdout=json.dumps(RECORD))
+    for quiet in (("kvs", "put"), ("kvs", "unlink"), ("job", "memo")):
+        made.answer(*quiet)
+    made.shows("job-running")
     return made
 
 
