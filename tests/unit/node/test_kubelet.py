@@ -30,24 +30,17 @@ def test_a_job_with_its_whole_host_reserves_nothing(tmp_path: Path, monkeypatch:
     assert "systemReserved" not in kubelet.configuration(node)
 
 
-def test_images_and_pods_go_by_what_is_left_on_the_disk_never_by_a_percentage_of_it(tmp_path: Path) -> None:
-    found = kubelet.configuration(config(tmp_path))
-    assert found["evictionHard"] == {"nodefs.available": "1Gi", "imagefs.available": "1Gi"}
+def test_a_kubelet_at_rest_measures_nothing(tmp_path: Path) -> None:
+    found = kubelet.configuration(config(tmp_path, cgroups="delegated"))
+    assert (found["evictionHard"], found["localStorageCapacityIsolation"]) == ({}, False)
+
+
+def test_a_kubelet_that_watches_goes_by_what_is_left_and_never_by_a_percentage(tmp_path: Path) -> None:
+    found = kubelet.configuration(config(tmp_path), {"nodefs.available": 1 << 30})
+    assert found["evictionHard"] == {"nodefs.available": "1073741824"}
+    assert found["localStorageCapacityIsolation"]
+    assert found["volumeStatsAggPeriod"] == "10s"
     assert found["imageGCHighThresholdPercent"] == 100
-    assert set(found["evictionMinimumReclaim"]) == set(found["evictionHard"])
-
-
-def test_memory_is_counted_only_where_the_node_has_a_cgroup_of_its_own(tmp_path: Path) -> None:
-    found = kubelet.configuration(config(tmp_path, cgroups="delegated", eviction_memory="2Gi"))
-    assert found["evictionHard"]["memory.available"] == "2Gi"
-    assert "memory.available" not in found["evictionMinimumReclaim"]
-    assert "memory.available" not in kubelet.configuration(config(tmp_path, eviction_memory="2Gi"))["evictionHard"]
-
-
-def test_eviction_can_be_switched_off(tmp_path: Path) -> None:
-    node = config(tmp_path, cgroups="delegated", eviction_memory="0", eviction_disk="0")
-    found = kubelet.configuration(node)
-    assert (found["evictionHard"], found["evictionMinimumReclaim"]) == ({}, {})
 
 
 def test_a_pod_may_have_as_many_processes_as_the_keeper_says(tmp_path: Path) -> None:
