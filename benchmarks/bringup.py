@@ -89,7 +89,7 @@ def ours(count: int, folder: Path) -> Run:
         if process.wait() or CHECK_NETWORK not in reached:
             raise UsernetesError("".join(words[-10:]), tried="usernetes up")
         state = json.loads((folder / "usernetes" / "bringup" / "cluster.json").read_text())
-        told = [json.loads(Path(node["directory"], "status.json").read_text()) for node in state["nodes"]]
+        told = [json.loads(Path(node["directory"], "status.json").read_text()) for node in state["members"]]
         return Run({READY: reached[WAIT_READY], PODS: reached[CHECK_NETWORK]}, driver, by_role(told))
     finally:
         if process.poll() is None:

@@ -58,7 +58,7 @@ def flux_run(nodes: int, bundle: str | None) -> Times:
     record = job.record()
     assert record, "the cluster has no record"
     document = json.loads(record["cluster.json"].reveal())
-    pattern = document["nodes"][0]["directory"].rpartition("-")[0]
+    pattern = document["members"][0]["directory"].rpartition("-")[0]
     began = time.monotonic()
     instance.command("cancel", submitted)
     look = ["exec", "-q", "-r", instance.job(submitted).ranks, "-d", "/", "--", "python3", "-c", GONE]

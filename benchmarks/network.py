@@ -33,7 +33,7 @@ import numpy as np
 
 from netbench.judge.stats import ratio_intervals
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import node_program, roots
 
@@ -125,7 +125,7 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
     document = state.read()
     launcher = launcher_from_state(document["launcher"], node_program())
     try:
-        client, server = members_of(document)[1:3]
+        client, server = members_of(document).present()[1:3]
 
         def bare(member: Any) -> Run:
             return lambda argv, timeout: launcher.run(member.host, argv, timeout=timeout).check(member.host.name).stdout
@@ -134,7 +134,7 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
             return lambda argv, timeout: kubectl(state, "exec", pod_name, "--", *argv, timeout=timeout)
 
         busybox = busybox_of(name)
-        places = {"bare": (bare(client), bare(server), client.record["address"], server.record["address"])}
+        places = {"bare": (bare(client), bare(server), client.at.address, server.at.address)}
         kinds = {"native": True, backend: False} if backend == "mesh" else {backend: False}
         for kind, native in kinds.items():
             for role, member in (("client", client), ("server", server)):
@@ -143,7 +143,7 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
             apply(state, service_manifest("mesh-server"))
         for kind, native in kinds.items():
             kubectl(state, "wait", "--for=condition=Ready", f"pod/{kind}-client", f"pod/{kind}-server", "--timeout=60s")
-            address = server.record["address"] if native else pod_ip(state, f"{kind}-server")
+            address = server.at.address if native else pod_ip(state, f"{kind}-server")
             places[kind] = (pod(f"{kind}-client"), pod(f"{kind}-server"), "", address)
         if backend == "mesh":
             address = kubectl(state, "get", "service", "mesh-server", "-o", "jsonpath={.spec.clusterIP}")
@@ -166,7 +166,7 @@ def measure_cluster(backend: str, options: argparse.Namespace) -> dict[str, Any]
                 samples[place][number] |= talk("connections", at_client, at_server, address)
         medians = {place: median_of(values) for place, values in samples.items()}
         proxy = many_services(state, bare(client), options) if backend == "mesh" else {}
-        return {"mtu": client.record["mtu"], "samples": samples, "medians": medians, "kubeProxy": proxy}
+        return {"mtu": client.at.mtu, "samples": samples, "medians": medians, "kubeProxy": proxy}
     finally:
         launcher.close()
         call([*CLI, "down", "--cluster", name])

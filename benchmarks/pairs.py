@@ -31,7 +31,7 @@ from network import CLI, PORT, apply, busybox_of, call, kubectl, pod_ip, pod_man
 
 from netbench.judge.stats import ratio_intervals
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import node_program, roots
 
@@ -146,7 +146,7 @@ def main() -> None:
     document = state.read()
     launcher = launcher_from_state(document["launcher"], node_program())
     try:
-        client, server = members_of(document)[1:3]
+        client, server = members_of(document).present()[1:3]
 
         def bare(role: str, argv: Sequence[str]) -> str:
             host = {"client": client, "server": server}[role].host
@@ -159,7 +159,7 @@ def main() -> None:
         for role, member in (("client", client), ("server", server)):
             apply(state, pod_manifest(role, member.host.name, busybox, native=options.pair == "native/bare"))
         kubectl(state, "wait", "--for=condition=Ready", "pod/client", "pod/server", "--timeout=60s")
-        at = {"base": server.record["address"], "other": server.record["address"]}
+        at = {"base": server.at.address, "other": server.at.address}
         if options.pair == "service/mesh":
             apply(state, service_manifest("server"))
             cluster_ip = kubectl(state, "get", "service", "server", "-o", "jsonpath={.spec.clusterIP}")

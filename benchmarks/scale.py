@@ -117,7 +117,8 @@ def measure(size: int, bundle: str | None) -> dict[str, Any]:
     from usernetes_deploy.changes.bringup import UP
     from usernetes_deploy.changes.context import BringUp
     from usernetes_deploy.changes.phase import Report, run
-    from usernetes_deploy.cluster.nodes import members_of, stop_nodes
+    from usernetes_deploy.cluster.nodes import stop_nodes
+    from usernetes_deploy.cluster.record import Record
     from usernetes_deploy.cluster.spec import load
     from usernetes_deploy.cluster.state import ClusterState
     from usernetes_deploy.commands.common import cache_root
@@ -170,16 +171,16 @@ def measure(size: int, bundle: str | None) -> dict[str, Any]:
             run(UP, up, report)
             wall = time.monotonic() - began
             middle = resource.getrusage(resource.RUSAGE_SELF)
-            document = state.read()
+            record = Record.of(state.read())
             stop_began = time.monotonic()
-            alive = [member for member in members_of(document) if member.host.name != bad.get("dead")]
-            stop_nodes(fake, document, alive).check("stop")
+            alive = [member for member in record.members.to_stop() if member.host.name != bad.get("dead")]
+            stop_nodes(fake, record, alive).check("stop")
         after = resource.getrusage(resource.RUSAGE_SELF)
         fake.close()
-        named = {kind: str(up.missing.get(name, "NOT NAMED")) for kind, name in bad.items()}
+        named = {kind: up.members.given_up().get(name, "NOT NAMED") for kind, name in bad.items()}
         return {
             "nodes": size,
-            "ready": size - len(up.missing),
+            "ready": size - len(up.members.given_up()),
             "wallSeconds": round(wall, 2),
             "stopSeconds": round(time.monotonic() - stop_began, 2),
             "cpuMsPerNode": round(_cpu(before, middle) * 1000 / size, 2),

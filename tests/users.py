@@ -26,6 +26,11 @@ def user_id(name: str) -> int:
         return NUMBERED[name]
 
 
+def group_of(uid: int) -> int:
+    """The group that this user logs in with: on a machine of many users it has another number than the user."""
+    return pwd.getpwuid(uid).pw_gid
+
+
 def make_users() -> None:
     """Make all test users that are not there; two suites that start at once wait for one another."""
     with Path("/run/lock/usernetes-test-users").open("w") as lock:

@@ -15,7 +15,7 @@ import pytest
 from tests.flux.clusters import Clusters
 from tests.flux.instance import Instance, find_flux
 from tests.flux.machines import PREFIX, UID, USER, testhosts
-from tests.users import make_user
+from tests.users import group_of, make_user
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import BundleError
@@ -52,8 +52,8 @@ def python_for_the_user() -> str:
     """A Python that the test user may run and that has the dependencies; without one the tests are skipped."""
     for python in filter(None, [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/usr/bin/python3"]):
         # By way of a shell: setpriv itself could still enter a directory that is closed to the user.
-        become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
-        imports = [python, "-c", "import cryptography, invoke, yaml"]
+        become = ["setpriv", f"--reuid={UID}", f"--regid={group_of(UID)}", "--clear-groups"]
+        imports = ["sh", "-c", 'exec "$@"', "sh", python, "-c", "import cryptography, invoke, yaml"]
         tried = subprocess.run([*become, *imports], capture_output=True, check=False, cwd="/")
         if tried.returncode == 0:
             return python

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from tests.hosts.registry import Registry, serve_registry
-from tests.users import make_user, subordinate
+from tests.users import group_of, make_user, subordinate
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.commands.common import bundle_cache
 from usernetes_deploy.errors import UsernetesError
@@ -65,7 +65,7 @@ class Account:
             **(env or {}),
         }
         return [
-            "setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--", "env", "-i",
+            "setpriv", f"--reuid={self.uid}", f"--regid={group_of(self.uid)}", "--clear-groups", "--", "env", "-i",
             *(f"{key}={value}" for key, value in variables.items()), *argv,
         ]  # fmt: skip
 
@@ -171,7 +171,7 @@ class Cluster:
 
     def node_folder(self, index: int = 0) -> Path:
         """The folder of a node on this machine."""
-        return Path(self.record()["nodes"][index]["directory"])
+        return Path(self.record()["members"][index]["directory"])
 
     def component(self, name: str, node: int = 0) -> dict[str, Any]:
         """What a node's own status file says of one of its components."""
@@ -181,7 +181,7 @@ class Cluster:
     def pids(self, marker: str, node: int | None = 0) -> list[int]:
         """Processes of this cluster (of one of its nodes) whose command line has `marker`, as seen from here."""
         folders = (
-            [self.node_folder(node)] if node is not None else [Path(n["directory"]) for n in self.record()["nodes"]]
+            [self.node_folder(node)] if node is not None else [Path(n["directory"]) for n in self.record()["members"]]
         )
         found = []
         for folder in folders:
@@ -232,7 +232,8 @@ def wait_for(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 def python_for(uid: int) -> str:
     """A Python that this user may run and that has the dependencies; without one the tests are skipped."""
     for python in filter(None, [os.environ.get("USERNETES_TEST_PYTHON", ""), sys.executable, "/usr/bin/python3"]):
-        argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
+        become = ["setpriv", f"--reuid={uid}", f"--regid={group_of(uid)}", "--clear-groups"]
+        argv = [*become, "sh", "-c", 'exec "$@"', "sh"]
         tried = subprocess.run(
             [*argv, python, "-c", "import cryptography, invoke, yaml"], capture_output=True, check=False, cwd="/"
         )
@@ -254,13 +255,13 @@ def make_account(name: str) -> Account:
     for left in Path("/var/tmp").glob(f"{name}-*"):  # of a run that was killed
         end_account(Account(name, uid, left, "", bundle))
     home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/var/tmp"))
-    os.chown(home, uid, uid)
+    os.chown(home, uid, group_of(uid))
     home.chmod(0o700)
     cache = home / ".cache" / "usernetes" / "bundles"
     cache.mkdir(parents=True)
     (cache / "current").symlink_to(bundle)
     for path in (home / ".cache", home / ".cache" / "usernetes", cache):
-        os.chown(path, uid, uid)
+        os.chown(path, uid, group_of(uid))
     return Account(name, uid, home, python_for(uid), bundle)
 
 
@@ -320,7 +321,7 @@ def cluster(account: Account, registry: Registry) -> Cluster:
     """Two nodes with everything switched on; the tests that use it leave it as it was."""
     shared = account.home / "shared"
     shared.mkdir()
-    os.chown(shared, account.uid, account.uid)
+    os.chown(shared, account.uid, group_of(account.uid))
     spec = {
         "apiVersion": "usernetes.dev/v1alpha1",
         "kind": "Cluster",

@@ -133,7 +133,7 @@ def test_adding_no_nodes_or_another_launcher_s_hosts_is_refused(growing: Cluster
     assert growing.usernetes("add", "--nodes", "0").returncode == 2
     refused = growing.usernetes("add", "--hosts", "a,b")
     assert refused.returncode == 2
-    assert "ssh launcher" in refused.stderr
+    assert "--hosts is for clusters over SSH" in refused.stderr
 
 
 def test_a_node_that_has_ended_is_removed_by_force_alone_and_its_pods_go_elsewhere(growing: Cluster) -> None:

@@ -146,7 +146,7 @@ def test_the_api_is_reached_from_another_host_with_a_valid_certificate(
     assert "insecure" not in kubeconfig
     # The other host's bridge is this machine's: its way to our address is over the gateway.
     gateway = f"{virtual_hosts.subnet.rpartition('.')[0]}.1"
-    route = f"ip route replace {cluster.record()['nodes'][0]['address']} via {gateway}"
+    route = f"ip route replace {cluster.record()['members'][0]['address']} via {gateway}"
     copy = tmp_path / "kubeconfig"
     copy.write_text(kubeconfig)
     copy.chmod(0o600)

@@ -150,7 +150,7 @@ def test_a_port_of_the_hosts_belongs_to_the_first_and_the_second_is_told(meshed:
 
 @OVER_MESH
 def test_another_clusters_key_opens_no_tunnel(meshed: Meshed, neighbour: Meshed) -> None:
-    target, own = record(meshed)["nodes"][1], record(neighbour)["nodes"][0]
+    target, own = record(meshed)["members"][1], record(neighbour)["members"][0]
     public = to_hex(target["publicKey"])
     found = neighbour.on(0, "pgrep", "-f", f"usernetes-mesh --netns {own['directory']}/", user="root").stdout.split()
     control = Control(f"/proc/{found[0]}/root/run/usernetes/mesh.sock")
@@ -168,7 +168,7 @@ def test_another_clusters_key_opens_no_tunnel(meshed: Meshed, neighbour: Meshed)
 @OVER_MESH
 def test_no_user_opens_a_socket_of_the_others_nodes(meshed: Meshed, neighbour: Meshed) -> None:
     for here, there in both_ways(meshed, neighbour):
-        directory = record(there)["nodes"][1]["directory"]
+        directory = record(there)["members"][1]["directory"]
         child = there.on(1, "cat", f"{directory}/rk/child_pid", user="root").stdout.strip()
         inside = f"/proc/{child}/root/run"
         paths = [

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.sshd import STATE, UID, USER, SshHost, call, ssh_hosts, testhosts
+from tests.users import group_of
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.changes.bringup import UP
 from usernetes_deploy.commands.common import bundle_cache
@@ -43,7 +44,7 @@ class Terminal:
             "HOME": str(self.home), "USER": USER, "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8",
             "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
-        become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--", "env", "-i"]
+        become = ["setpriv", f"--reuid={UID}", f"--regid={group_of(UID)}", "--clear-groups", "--", "env", "-i"]
         pairs = [f"{key}={value}" for key, value in variables.items()]
         return [*become, *pairs, self.python, "-m", "usernetes_deploy.cli", *words]
 
@@ -74,7 +75,7 @@ def terminal(hosts: list[SshHost], tmp_path_factory: pytest.TempPathFactory) -> 
     # Beside the bundle, once for all runs; the test user could not write there.
     packed(bundle, tmp_path_factory.mktemp("archive")).chmod(0o644)
     python = os.environ.get("USERNETES_TEST_PYTHON", sys.executable)
-    become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
+    become = ["setpriv", f"--reuid={UID}", f"--regid={group_of(UID)}", "--clear-groups", "--"]
     imports = subprocess.run([*become, python, "-c", "import paramiko, invoke"], check=False, cwd="/")
     if imports.returncode:
         pytest.skip(f"{python} cannot be run by the test user (set USERNETES_TEST_PYTHON)")
@@ -278,7 +279,7 @@ def test_a_login_shell_that_prints_and_an_absent_sudo_do_not_matter(terminal: Te
 def test_a_host_that_is_lost_is_removed_by_force_and_comes_back(terminal: Terminal, hosts: list[SshHost]) -> None:
     assert terminal.up("--hosts", "sh[0-2]", "--no-wait").returncode == 0
     record = json.loads((terminal.home / ".local/state/usernetes/default/cluster.json").read_text())
-    for node in record["nodes"]:
+    for node in record["members"]:
         assert node["handle"]["directory"] == node["directory"]
         assert f"--directory={node['directory']}" in Path(f"/proc/{node['handle']['pid']}/cmdline").read_text()
     testhosts("kill", "sh1")  # as a power cut does

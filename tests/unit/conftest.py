@@ -23,9 +23,9 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     def launcher(*_: object) -> Any:
         return cluster.launcher
 
-    for module in ("cluster.status", "commands.access", "commands.images", "commands.network"):
+    for module in ("cluster.status", "cluster.exposure", "commands.access", "commands.images", "commands.inside"):
         monkeypatch.setattr(f"usernetes_deploy.{module}.launcher_from_state", launcher)
-    for module in ("access", "images", "network"):
+    for module in ("access", "images", "inside", "network"):
         monkeypatch.setattr(f"usernetes_deploy.commands.{module}.node_program", lambda: Path("node.pyz"))
     monkeypatch.setattr(ClusterState, "api", lambda *_, **__: FakeApi(cluster.paths))
     return cluster

@@ -74,7 +74,7 @@ def test_every_verb_has_a_page_with_an_example(verb: str, capsys: pytest.Capture
         (["up", "--set", "mtu"], "expected FIELD=VALUE"),
         (["up", "--set", "network.mtuu=3"], "network.mtuu: unknown field"),
         (["up", "--file", "/no/such.yaml"], "No such file"),
-        (["up", "--time", "2h"], "--time and --queue are for --launcher flux"),
+        (["up", "--time", "2h"], "--time and --queue are for a job that is submitted"),
         (["status"], "there is no cluster"),
         (["kubectl", "get", "nodes"], "there is no cluster"),
         (["images", "load", "/no/such.tar"], "is not a file"),

@@ -38,7 +38,7 @@ def node_config(
 
     Raises `UsageError` when a file that the spec names cannot be read.
     """
-    place, control_plane = member.place, member.index == 0
+    place, control_plane = member.at, member.index == 0
     return NodeConfig(
         schema=SCHEMA,
         cluster=spec.name,
@@ -77,7 +77,7 @@ def first_objects(
 
 def _addresses(member: Member, network: NetworkPlan, spec: ClusterSpec) -> dict[str, Any]:
     """Where the node is, whom it meets there, and how it asks for names."""
-    place = member.place
+    place = member.at
     return {
         "host_address": place.address,
         "interface": place.interface,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.cluster.launchers import shares_host
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher, Outcome, on_all
 
@@ -17,30 +18,7 @@ LOGS_SECONDS = 10.0  # for the logs of a node that is about to end: they are evi
 ASK_TIMEOUT = 10.0
 
 
-@dataclass(frozen=True)
-class RecordedNode:
-    """One node as cluster.json has it."""
-
-    host: Host
-    index: int
-    directory: str
-    record: Mapping[str, Any]
-
-
-def members_of(document: Mapping[str, Any]) -> list[RecordedNode]:
-    """The nodes of a cluster.json."""
-    return [
-        RecordedNode(
-            Host(entry["name"], entry["host"]["address"], entry["host"]["where"]),
-            entry["index"],
-            entry["directory"],
-            entry,
-        )
-        for entry in document["nodes"]
-    ]
-
-
-def ask_nodes(launcher: Launcher, members: Sequence[RecordedNode], *, brief: bool = False) -> Outcome:
+def ask_nodes(launcher: Launcher, members: Sequence[Member], *, brief: bool = False) -> Outcome:
     """What each node says of itself (`usernetes_deploy.node.verbs.status`), by name; silence is a failure."""
     by_name = {member.host.name: member for member in members}
 
@@ -55,9 +33,7 @@ def ask_nodes(launcher: Launcher, members: Sequence[RecordedNode], *, brief: boo
     return on_all((member.host for member in members), ask, deadline=ASK_TIMEOUT + 5)
 
 
-def change_network(
-    launcher: Launcher, members: Iterable[RecordedNode], parts: Mapping[str, Mapping[str, Any]]
-) -> Outcome:
+def change_network(launcher: Launcher, members: Iterable[Member], parts: Mapping[str, Mapping[str, Any]]) -> Outcome:
     """Give running nodes other peers (`parts`: node name -> its part of the network); nothing is restarted."""
     by_name = {member.host.name: member for member in members if member.host.name in parts}
 
@@ -70,8 +46,8 @@ def change_network(
 
 def stop_nodes(
     launcher: Launcher,
-    document: Mapping[str, Any],
-    members: Iterable[RecordedNode],
+    record: Record,
+    members: Iterable[Member],
     *,
     keep: Path | None = None,
     deadline: float = STOP_DEADLINE,
@@ -88,7 +64,7 @@ def stop_nodes(
 
     def stop(host: Host) -> None:
         member = by_name[host.name]
-        rootlesskit = str(staged_root(document, member) / "bin" / "rootlesskit")
+        rootlesskit = str(staged_root(record, member) / "bin" / "rootlesskit")
         argv = [*launcher.node_program(host), "stop", member.directory, f"--rootlesskit={rootlesskit}"]
         if host.name in late:
             argv.append("--late")
@@ -104,15 +80,15 @@ def stop_nodes(
     return on_all((member.host for member in by_name.values()), stop, deadline=deadline + LOGS_SECONDS + 5)
 
 
-def staged_root(document: Mapping[str, Any], member: RecordedNode) -> Path:
+def staged_root(record: Record, member: Member) -> Path:
     """Where the bundle lies on the node's host."""
-    if shares_host(document["launcher"]):
-        return Path(str(document["bundle"]["root"]))
-    return Path(str(member.record["base"])) / "bundle" / str(document["bundle"]["name"])
+    if shares_host(record.launcher):
+        return Path(record.bundle["root"])
+    return member.at.base / "bundle" / record.bundle["name"]
 
 
 def save_logs(
-    launcher: Launcher, member: RecordedNode, target: Path, lines: int = 5000, seconds: float = STOP_DEADLINE
+    launcher: Launcher, member: Member, target: Path, lines: int = 5000, seconds: float = STOP_DEADLINE
 ) -> None:
     """Fetch the end of every log of a node into `target`; a node without logs has none to fetch."""
     argv = [*launcher.node_program(member.host), "logs", member.directory, f"--lines={lines}"]

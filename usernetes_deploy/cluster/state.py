@@ -26,10 +26,10 @@ from usernetes_deploy.api import Api
 from usernetes_deploy.cluster.lock import held
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
-SCHEMA = 1
-# What a cluster.json has at least, and each of its nodes; a record that lacks one is as good as none.
-FIELDS = {"name": str, "phase": str, "created": str, "server": str, "launcher": dict, "bundle": dict, "nodes": list}
-NODE_FIELDS = {"name": str, "index": int, "directory": str, "host": dict}
+SCHEMA = 2
+# What a cluster.json has at least, and each of its members; a record that lacks one is as good as none.
+FIELDS = {"name": str, "phase": str, "created": str, "server": str, "launcher": dict, "bundle": dict, "members": list}
+MEMBER_FIELDS = {"name": str, "index": int, "state": str, "host": dict}
 WRITABLE = "set XDG_STATE_HOME to a folder you can write"
 
 
@@ -90,6 +90,16 @@ class ClusterState:
 
     def read(self) -> dict[str, Any]:
         """cluster.json; raises `UsageError` when there is none, `UsernetesError` when it cannot be read."""
+        document = self._document()
+        if document.get("schema") != SCHEMA:
+            raise UsernetesError(
+                f"written by another version of usernetes (record {document.get('schema')}, this one reads {SCHEMA})",
+                tried=f"read {self.directory / 'cluster.json'}",
+                remedy=f"usernetes down --cluster {self.name} --force, or take it down with the version that made it",
+            )
+        return document
+
+    def _document(self) -> dict[str, Any]:
         path = self.directory / "cluster.json"
         remedy = f"usernetes down --cluster {self.name} --force"
         try:
@@ -100,8 +110,6 @@ class ClusterState:
             raise UsernetesError(str(error), tried=f"read {path}", remedy=remedy) from error
         if not isinstance(document, dict):
             raise UsernetesError("not a mapping", tried=f"read {path}", remedy=remedy)
-        if document.get("schema") != SCHEMA:
-            raise UsernetesError(f"written by another version (schema {document.get('schema')})", tried=f"read {path}")
         return dict(document)
 
     def whole(self) -> dict[str, Any]:
@@ -109,8 +117,8 @@ class ClusterState:
         document = self.read()
         lacking = [*_lacking(document, FIELDS, ""), *_lacking(document.get("launcher"), {"launcher": str}, "launcher.")]
         lacking += [*_lacking(document.get("bundle"), {"name": str, "root": str}, "bundle.")]
-        for number, node in enumerate(document.get("nodes") or ()):
-            lacking += _lacking(node, NODE_FIELDS, f"nodes[{number}].")
+        for number, member in enumerate(document.get("members") or ()):
+            lacking += _lacking(member, MEMBER_FIELDS, f"members[{number}].")
         if lacking:
             raise UsernetesError(
                 f"it has no proper {', '.join(lacking)}",
@@ -132,8 +140,8 @@ class ClusterState:
     def launcher(self) -> dict[str, Any]:
         """How the nodes were started, for who looks through all clusters; {} when that cannot be read."""
         try:
-            return dict(self.read()["launcher"])
-        except UsernetesError:
+            return dict(self._document().get("launcher") or {})
+        except (UsernetesError, TypeError, ValueError):
             return {}
 
     def write(self, document: Mapping[str, Any]) -> None:

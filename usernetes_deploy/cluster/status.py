@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.api import Api
-from usernetes_deploy.cluster import losses
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import ask_nodes, members_of
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.nodes import ask_nodes
+from usernetes_deploy.cluster.record import loss_words, losses_of, members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsernetesError
@@ -25,21 +26,20 @@ API_SAMPLES = 5
 def collect(state: ClusterState, program: Path) -> dict[str, Any]:
     """The status document (see schema/status.json); a node or an API that does not answer is part of it."""
     document = state.read()
+    members = members_of(document)
     launcher = launcher_from_state(document["launcher"], program)
     try:
-        outcome = ask_nodes(launcher, members_of(document))
+        outcome = ask_nodes(launcher, members.present())
     finally:
         launcher.close()
     api, objects = ask_api(state)
     nodes = [
-        node_status(entry, outcome.results.get(entry["name"]), outcome.failures.get(entry["name"]), objects)
-        for entry in document["nodes"]
+        node_status(member, outcome.results.get(member.name), outcome.failures.get(member.name), objects)
+        for member in members.present()
     ]
     answers = [node["dns"] for node in nodes if node["dns"]]
     dns = next((answer for answer in answers if not answer["ok"]), answers[0] if answers else None)
-    lost = document.get("losses", [])
-    well = all(is_well(node) for node in nodes) and not document["givenUp"]
-    well = well and all(loss["action"] in (losses.REPLACED, losses.DISMISSED) for loss in lost)
+    well = all(is_well(node) for node in nodes) and members.phase() == "running"
     return {
         "schema": SCHEMA,
         "cluster": document["name"],
@@ -54,8 +54,8 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
         "api": api,
         "dns": dns,
         "limitsEnforced": all(node["limitsEnforced"] for node in nodes),
-        "givenUp": document["givenUp"],
-        "losses": lost,
+        "givenUp": members.given_up(),
+        "losses": losses_of(members),
         "nodes": nodes,
     }
 
@@ -84,7 +84,7 @@ def _timed(api: Api) -> float:
 
 
 def node_status(
-    entry: Mapping[str, Any],
+    member: Member,
     answer: Mapping[str, Any] | None,
     failure: BaseException | None,
     objects: Mapping[str, Any],
@@ -92,27 +92,28 @@ def node_status(
     """One node: what was recorded, what it says of itself, and what the API thinks of it."""
     keeper = (answer or {}).get("keeper") or {}
     node = (answer or {}).get("node") or {}
-    item = objects.get(entry["name"])
+    item = objects.get(member.name)
+    place = member.at
     return {
-        "name": entry["name"],
-        "host": entry["host"]["name"],
-        "address": node.get("hostAddress") or entry["address"],
-        "interface": entry["interface"],
-        "interfaceWhy": entry["interfaceWhy"],
+        "name": member.name,
+        "host": member.host.name,
+        "address": node.get("hostAddress") or place.address,
+        "interface": place.interface,
+        "interfaceWhy": place.why,
         "nodeIP": node.get("nodeIP"),
-        "controlPlane": entry["index"] == 0,
+        "controlPlane": member.index == 0,
         "alive": bool(keeper.get("alive")),
         "ready": item is not None and is_ready(item),
         "restarts": keeper.get("restarts", 0),
         "lastExit": keeper.get("lastExit"),
         "error": str(failure) if failure else None,
         "problems": node.get("problems", []),
-        "limitsEnforced": node.get("cgroups", entry["cgroups"]) == "delegated",
-        "cgroups": node.get("cgroups", entry["cgroups"]),
-        "outer": entry["outer"],
+        "limitsEnforced": node.get("cgroups", place.cgroups) == "delegated",
+        "cgroups": node.get("cgroups", place.cgroups),
+        "outer": place.outer,
         "snapshotter": node.get("snapshotter"),
-        "directory": entry["directory"],
-        "keeper": keeper.get("pid") or entry["handle"].get("pid"),
+        "directory": member.directory,
+        "keeper": keeper.get("pid") or member.handle.get("pid"),
         "components": node.get("components", []),
         "threads": node.get("threads", []),
         "network": node.get("network"),
@@ -180,7 +181,7 @@ def text(found: Mapping[str, Any]) -> str:
         ]
         if node["restarts"]:
             lines.append(f"{node['name']}: the node was restarted {node['restarts']} times, last: {node['lastExit']}")
-    lines += [f"lost: {losses.words(loss)}" for loss in found["losses"]]
+    lines += [f"lost: {loss_words(loss)}" for loss in found["losses"]]
     lines += [f"given up: {name}: {why}" for name, why in found["givenUp"].items()]
     return "\n".join(lines)
 

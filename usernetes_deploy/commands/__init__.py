@@ -12,6 +12,7 @@ from usernetes_deploy.commands import (
     growth,
     images,
     init,
+    inside,
     job,
     network,
     prepare,
@@ -19,11 +20,11 @@ from usernetes_deploy.commands import (
 from usernetes_deploy.console.flags import flags_of
 
 COLLECTION = Collection()
-for module in (cluster, growth, access, network, demo, job, init, prepare):
+for module in (cluster, growth, access, inside, network, demo, job, init, prepare):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))
 COLLECTION.add_collection(bundle.collection)
 
 # Verbs whose words belong to another program: (flags of ours, flags of ours that take a value).
-PASS_THROUGH = {verb.name: flags_of(verb) for verb in (access.kubectl, network.run, job.job)}
+PASS_THROUGH = {verb.name: flags_of(verb) for verb in (access.kubectl, inside.run, job.job)}

@@ -12,7 +12,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.cluster import status as statuses
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, report, show
 from usernetes_deploy.errors import UsageError, UsernetesError
 
@@ -110,24 +110,21 @@ def logs(
     """
     state = chosen(cluster)
     document = state.read()
-    members = {member.host.name: member for member in members_of(document)}
-    name = node or next(iter(members))
-    if name not in members:
-        raise UsageError(f"cluster {state.name} has no node {name}; its nodes are {', '.join(members)}")
+    members = members_of(document)
+    member = members.named(node) if node else members.first
     launcher = launcher_from_state(document["launcher"], node_program())
-    member = members[name]
     argv = [*launcher.node_program(member.host), "logs", member.directory, f"--lines={lines}"]
     argv += [f"--component={item}" for item in component or []]
     try:
         if not follow:
-            print(launcher.run(member.host, argv, timeout=60).check(name).stdout, end="")
+            print(launcher.run(member.host, argv, timeout=60).check(member.name).stdout, end="")
             return
         code = launcher.stream(member.host, [*argv, "--follow"])
     finally:
         launcher.close()
     if code:
         raise Exit(code=code if code > 0 else 128 - code)
-    report().line(f"{name} has ended")
+    report().line(f"{member.name} has ended")
 
 
 TASKS = (status, kubeconfig, kubectl, logs)

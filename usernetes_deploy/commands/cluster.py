@@ -19,6 +19,7 @@ from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import run
 from usernetes_deploy.cluster import orphans, spec
 from usernetes_deploy.cluster.launchers import kind, launcher_for, ssh_launcher
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState, clusters
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
@@ -307,7 +308,7 @@ def list_clusters(_: Context, json: bool = False) -> None:
             unread.append(f"\n  {state.name}: {error.headline()}")
     if json:
         names = ("name", "phase", "created", "server")
-        show([{**{key: item[key] for key in names}, "nodes": len(item["nodes"])} for item in found])
+        show([{**{key: item[key] for key in names}, "nodes": len(members_of(item).present())} for item in found])
     elif found or not unread:
         print(listing(found))
     if unread:
@@ -333,7 +334,7 @@ def listing(found: Sequence[Mapping[str, Any]]) -> str:
         [
             item["name"],
             item["phase"],
-            str(len(item["nodes"])),
+            str(len(members_of(item).present())),
             item["launcher"]["launcher"],
             item["created"],
             item["server"],

@@ -7,6 +7,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.changes import growth
 from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
 from usernetes_deploy.console.flags import number
 from usernetes_deploy.errors import UsageError
@@ -47,7 +48,7 @@ def add(
     submitting.make_room(state, wanted or 1, node_program(), told.line)
     document = state.read()
     wish = Wish(wanted, (hosts,) if hosts else (), accept_new=accept_new)
-    taken = [str(node["name"]) for node in document["nodes"]]
+    taken = [member.name for member in members_of(document).present()]
     launcher = launcher_from_state(document["launcher"], node_program())
     try:
         names = growth.add(state, told, launcher, lambda found: found.grow(wish, taken))

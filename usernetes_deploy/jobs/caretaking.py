@@ -7,10 +7,11 @@ from pathlib import Path
 
 from usernetes_deploy.changes import growth
 from usernetes_deploy.changes.phase import Report
-from usernetes_deploy.cluster.nodes import members_of
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.jobs import systems
 from usernetes_deploy.jobs.losses import Caretaker
+from usernetes_deploy.phases.find_leaving import silence
 
 
 def caretaker_of(state: ClusterState, told: Report, program: Path, *, replace: bool) -> Caretaker:
@@ -23,10 +24,11 @@ def caretaker_of(state: ClusterState, told: Report, program: Path, *, replace: b
         document = state.read()
         launcher = systems.launcher_of(document["launcher"], program)
         try:
-            names = {str(node["name"]) for node in document["nodes"]}
+            present = members_of(document).present()
+            names = {member.name for member in present}
             lost = {name: why for name, why in launcher.lost().items() if name in names}
-            asked = [m for m in members_of(document) if m.host.name in suspects and m.host.name not in lost]
-            ended, silent = growth.silence(launcher, asked)
+            asked = [member for member in present if member.name in suspects and member.name not in lost]
+            ended, silent = silence(launcher, asked)
             return {**lost, **{name: why for name, why in ended.items() if name not in silent}}
         finally:
             launcher.close()

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from usernetes_deploy.cluster import losses
+from usernetes_deploy.cluster.membership import Membership, State
+from usernetes_deploy.cluster.record import members_of, written
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.phases.wait_ready import is_ready
@@ -39,29 +40,29 @@ class Caretaker:
 
     def notices(self) -> bool:
         """Whether there is something to be done; asked often, so it costs little. Raises `UsernetesError`."""
-        known = self.state.read().get("losses", [])
+        known = members_of(self.state.read())
         if time.monotonic() >= self._ask:
             self._ask = time.monotonic() + API_SECONDS
             self._suspects = self._unready()
-        waits = any(loss["action"] == losses.WAITING for loss in known)
+        waits = any(member.state is State.LOST for member in known)
         return bool(waits or self._suspects or self._may_replace(known) or self.gone(()))
 
     def act(self) -> None:
         """Write down who is lost, take out and replace what is to be. Raises `UsernetesError`."""
-        before = self.state.read()
+        first = members_of(self.state.read()).first
         self._suspects = self._unready()
         lost = dict(self.gone(self._suspects))
-        lost.pop(str(before["nodes"][0]["name"]), None)  # with the control plane the whole cluster is lost
+        lost.pop(first.name, None)  # with the control plane the whole cluster is lost
         self._note(lost)
         out = [name for name in lost if name in self._suspects]
         if out:
             self.remove(out)
             self._suspects -= set(out)
-        known = self.state.read().get("losses", [])
+        known = members_of(self.state.read())
         if self.replace and self._may_replace(known):
             self._retry = time.monotonic() + RETRY_SECONDS
             try:
-                came = self.replace(losses.missing(known))
+                came = self.replace(len(known.unreplaced()))
                 self.tell(f"in place of lost nodes: {', '.join(came)}" if came else "no free host replaces a lost one")
             except UsernetesError as error:
                 self.tell(f"a lost node could not be replaced: {error}")
@@ -69,29 +70,31 @@ class Caretaker:
     def drop(self) -> None:
         """Before the nodes are stopped: leave out those that nobody can stop any more."""
         document = self.state.read()
-        lost = self.gone(())
-        self.state.write({**document, "nodes": [node for node in document["nodes"] if node["name"] not in lost]})
+        members = members_of(document)
+        members.note_lost(self.gone(()))
+        lost = [member.name for member in members if member.state is State.LOST]
+        members.move(lost, State.LEAVING)
+        members.move(lost, State.LEFT)
+        self.state.write({**document, "members": written(members)})
 
-    def _may_replace(self, known: Sequence[losses.Loss]) -> bool:
-        return bool(self.replace and losses.missing(known) and time.monotonic() >= self._retry)
+    def _may_replace(self, known: Membership) -> bool:
+        return bool(self.replace and known.unreplaced() and time.monotonic() >= self._retry)
 
     def _note(self, lost: Mapping[str, str]) -> None:
         with self.state.locked():
             document = self.state.read()
-            before = document.get("losses", [])
-            after = losses.noted(before, lost)
-            if after != before:
-                self.state.write({**document, "losses": after})
-        for loss in after:
-            if loss not in before:
-                self.tell(f"{loss['node']} is lost: {loss['why']}")
-        for loss in before:
-            if loss not in after:
-                self.tell(f"{loss['node']} is back")
+            members = members_of(document)
+            fresh, back = members.note_lost(lost)
+            if fresh or back:
+                self.state.write({**document, "phase": members.phase(), "members": written(members)})
+        for member in fresh:
+            self.tell(f"{member.name} is lost: {member.why}")
+        for member in back:
+            self.tell(f"{member.name} is back")
 
     def _unready(self) -> set[str]:
         """The members whose Node is NotReady or missing, and Nodes that another host added since."""
-        members = {str(node["name"]) for node in self.state.read()["nodes"]}
+        members = {member.name for member in members_of(self.state.read()).present()}
         api = self.state.api()
         try:
             items: list[dict[str, Any]] = api.get("/api/v1/nodes")["items"]

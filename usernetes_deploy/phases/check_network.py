@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from usernetes_deploy.api import Api, ApiError, is_momentary
@@ -50,6 +50,11 @@ class CheckNetwork:
 
     title = "check DNS and pod network"
 
+    @staticmethod
+    def begin(up: BringUp) -> Callable[[Api, Sequence[str]], object]:
+        """What makes the probe pods of the nodes that are there already, while others are waited for."""
+        return Probe(up).make if up.wait else lambda _, __: None
+
     def check(self, up: BringUp) -> bool:
         """Only when `up` waits."""
         return up.wait
@@ -75,8 +80,7 @@ class CheckNetwork:
 class Probe:
     """The probe pods of one change: which there are to be, and which were made.
 
-    `WaitReady` has them made as nodes come, so that a pod starts as soon as its node can run it; `CheckNetwork` waits
-    for them.
+    They are made as nodes come (`begin`), so that a pod starts as soon as its node can run it; `apply` waits for them.
     """
 
     def __init__(self, up: BringUp):
@@ -136,8 +140,8 @@ class Probe:
 
 def members_of(up: BringUp) -> list[str]:
     """Between whose pods packets have to pass: the nodes that came, and the first one."""
-    first = [node["name"] for node in up.existing if node["index"] == 0]
-    return first + [node.name for node in up.nodes if node.name not in up.missing]
+    first = [up.members.first.name] if up.others else []
+    return first + [member.name for member in up.newcomers]
 
 
 def neighbours(members: Sequence[str]) -> dict[str, str]:

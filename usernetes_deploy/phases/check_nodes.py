@@ -6,13 +6,13 @@ from pathlib import Path
 
 from usernetes_deploy import facts
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.membership import Place
+from usernetes_deploy.cluster.membership import Place, State
 from usernetes_deploy.errors import HostNotFit
 from usernetes_deploy.facts import HostFacts, Problem
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.paths import base_in
-from usernetes_deploy.phases.probe_nodes import fixed_mesh_port, need, need_of, tolerated
+from usernetes_deploy.phases.probe_nodes import fixed_mesh_port, let_go, need, need_of
 
 
 class CheckNodes:
@@ -25,7 +25,7 @@ class CheckNodes:
         return True
 
     def apply(self, up: BringUp) -> str:
-        """Fill in `places`."""
+        """Place the members whose hosts are fit."""
         together = facts.judge_together(up.facts)
         failures: dict[str, BaseException] = {}
         warnings: dict[str, dict[str, str]] = {}
@@ -41,15 +41,15 @@ class CheckNodes:
             if bad:
                 failures[host.name] = HostNotFit([(item.what, item.remedy) for item in bad], node=host.name)
             else:
-                up.places[host.name] = place(up, host, answers)
-        up.missing.update(tolerated(up, failures))
+                up.members.move(host.name, State.PLACED, place=place(up, host, answers))
+        let_go(up, failures)
         for what, remedies in warnings.items():
             names = ", ".join(remedies) if len(remedies) < 4 else f"{len(remedies)} hosts"
             remedy = next(iter(remedies.values()))
             fix = f"; fix: {remedy}" if remedy and set(remedies.values()) == {remedy} else ""
             up.report.line(f"  warning: {what} ({names}){fix}")
-        chosen = next(iter(up.places.values()))
-        return f"{len(up.places)} fit, over {chosen.interface}"
+        fit = up.newcomers
+        return f"{len(fit)} fit, over {fit[0].at.interface}"
 
     def undo(self, up: BringUp) -> None:
         """Nothing was changed."""
@@ -84,7 +84,7 @@ def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
 def free_port(up: BringUp, host: Host, answers: HostFacts, kind: str) -> int | None:
     """The first port of `kind` that this host could bind, among those that are this node's."""
     fixed = up.spec.api_port if kind == "tcp" else up.spec.mesh_port if fixed_mesh_port(up) else None
-    wanted = [fixed] if fixed else list(up.candidates[host.name])
+    wanted = [fixed] if fixed else list(up.found.ports[host.name])
     free = {entry.name for entry in answers.ports.ports if not entry.error}
     return next((port for port in wanted if f"{kind}/{port}" in free), None)
 
@@ -92,7 +92,7 @@ def free_port(up: BringUp, host: Host, answers: HostFacts, kind: str) -> int | N
 def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
     """Where the node of `host` goes, of answers that were judged fit."""
     spec = up.spec
-    index = up.indices[host.name]
+    index = up.members[host.name].index
     disk = facts.choose_node_dir(answers, need(spec))
     link = facts.choose_interface(answers, need(spec))
     base = base_in(Path(disk.path), answers.user.uid)
@@ -107,7 +107,7 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
         why="all nodes are on this host" if local else link.why,
         mtu=65535 if local else link.mtu,
         base=base,
-        node_dir=base / f"{up.cluster_id}-{index}",
+        node_dir=base / f"{up.record.id}-{index}",
         outer=outer,
         cgroups="delegated" if answers.cgroups.via else "none",
         manager=answers.cgroups.manager if answers.cgroups.via == "systemd user" else "",

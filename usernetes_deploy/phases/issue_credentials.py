@@ -25,17 +25,16 @@ class IssueCredentials:
 
     def apply(self, up: BringUp) -> str:
         """Nothing leaves the driver yet."""
-        identities = Identities.from_secret(up.state.read_secret("secrets.json")) if up.existing else Identities.make()
+        identities = Identities.from_secret(up.state.read_secret("secrets.json")) if up.others else Identities.make()
         credentials = issue(identities, up.newcomers, up.plan, up.spec)
         up.nodes = configurations(up, credentials)
-        if not up.existing:
+        if not up.others:
             up.state.write_secret("kubeconfig", identities.administrator(up.spec.name, up.plan.server))
             up.state.write_secret("secrets.json", identities.to_secret())
         return f"{len(up.nodes)} nodes, {sum(len(files) for files in credentials.files.values())} files"
 
     def undo(self, up: BringUp) -> None:
         """The state directory goes as a whole."""
-        up.nodes.clear()
 
 
 def issue(identities: Identities, newcomers: list[Member], network: NetworkPlan, spec: ClusterSpec) -> Credentials:
@@ -52,7 +51,7 @@ def files_of(
     inside, node_ip = network.api_inside, network.networks.node_address(member.index)
     files = identities.node_files(member.name, node_ip, proxy, spec.name, inside)
     if member.index == 0:
-        names = server_names(spec, network.networks, member.name, member.place.address)
+        names = server_names(spec, network.networks, member.name, member.at.address)
         files |= identities.control_plane_files(spec.name, inside, names, node_ip, metrics=spec.metrics)
     backend = backend_named(spec.network.backend)
     if backend.credential:
@@ -63,15 +62,15 @@ def files_of(
 def configurations(up: BringUp, credentials: Credentials) -> list[NodeConfig]:
     """What each node that comes will be told."""
     busybox, _ = up.bundle.image("busybox")
-    counted = all(member.place.cgroups == "delegated" for member in up.newcomers)
-    objects = [] if up.existing else first_objects(up.spec, up.plan, credentials.authority, busybox, counted=counted)
+    counted = all(member.at.cgroups == "delegated" for member in up.newcomers)
+    objects = [] if up.others else first_objects(up.spec, up.plan, credentials.authority, busybox, counted=counted)
     return [
         node_config(
             member,
             up.plan,
             credentials,
             up.spec,
-            cluster_id=up.cluster_id,
+            cluster_id=up.record.id,
             software=Software(staged(up, member.host), busybox),
             objects=objects,
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from usernetes_deploy import facts
 from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.membership import State
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.errors import NodeFailures
 from usernetes_deploy.launch.base import Host, on_all
@@ -36,8 +37,8 @@ class ProbeNodes:
             up.facts = dict.fromkeys((host.name for host in up.hosts), ask(*up.hosts))
         else:
             outcome = on_all(up.hosts, ask, deadline=up.deadline)
-            up.missing.update(tolerated(up, outcome.failures))
             up.facts = dict(outcome.results)
+            let_go(up, outcome.failures)
         return f"{len(up.facts)} answers"
 
     def undo(self, up: BringUp) -> None:
@@ -49,7 +50,7 @@ def need_of(up: BringUp, *hosts: Host) -> facts.Need:
     spec = up.spec
     ports: list[str] = []
     for host in hosts:
-        candidates = up.candidates[host.name]
+        candidates = up.found.ports[host.name]
         ports += [f"udp/{port}" for port in ([spec.mesh_port] if fixed_mesh_port(up) else candidates)]
         if host.name == up.control_plane:
             ports += [f"tcp/{port}" for port in ([spec.api_port] if spec.api_port else candidates)]
@@ -79,10 +80,14 @@ def fixed_mesh_port(up: BringUp) -> bool:
     return up.spec.mesh_port is not None and (not up.launcher.shares_host or up.spec.nodes == 1)
 
 
-def tolerated(up: BringUp, failures: Mapping[str, BaseException]) -> dict[str, BaseException]:
-    """The failures that --min-nodes lets pass; raises `NodeFailures` when they are too many or the first host's."""
-    lost = {**up.missing, **failures}
-    least = (0 if up.existing else up.spec.min_nodes) or len(up.hosts)
-    if failures and (len(up.hosts) - len(lost) < least or up.control_plane in lost):
+def let_go(up: BringUp, failures: Mapping[str, BaseException]) -> None:
+    """Give up the failed nodes where --min-nodes lets that pass.
+
+    Raises `NodeFailures` when they are too many or the first host's.
+    """
+    gone = {host.name for host in up.hosts} & {*up.members.given_up(), *failures}
+    least = (0 if up.others else up.spec.min_nodes) or len(up.hosts)
+    if failures and (len(up.hosts) - len(gone) < least or up.control_plane in gone):
         raise NodeFailures(failures)
-    return dict(failures)
+    for name, error in failures.items():
+        up.members.move(name, State.GIVEN_UP, str(error) or type(error).__name__)

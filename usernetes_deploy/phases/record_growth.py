@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.phases.record_cluster import record
+from usernetes_deploy.cluster.membership import may_be_there
 
 
 class RecordGrowth:
@@ -17,19 +17,19 @@ class RecordGrowth:
 
     def apply(self, up: BringUp) -> str:
         """Add them to cluster.json."""
-        record(up, "growing")
+        up.save_begun()
         up.report.log = up.state.log.open("a", encoding="utf-8")
-        return f"{len(up.existing)} + {len(up.hosts)} nodes"
+        return f"{len(up.others)} + {len(up.newcomers)} nodes"
 
     def undo(self, up: BringUp) -> None:
         """Take them out again, unless some of them may still run: then `down` and `remove` have to know them."""
         if up.report.log:
             up.report.log.close()
             up.report.log = None
-        if up.may_run:
-            record(up, "degraded")
-            names = ", ".join(host.name for host in up.hosts)
-            up.report.line(f"  {names} stay in the record, for they may still run: usernetes remove NAME --force")
-            return
-        up.hosts, up.missing = (), {}
-        record(up, up.phase_before)
+        names = [host.name for host in up.hosts if host.name in up.members]
+        left = [name for name in names if may_be_there(up.members[name])]
+        up.members.forget(name for name in names if name not in left)
+        up.save()
+        if left:
+            words = ", ".join(left)
+            up.report.line(f"  {words} stay in the record, for they may still run: usernetes remove NAME --force")

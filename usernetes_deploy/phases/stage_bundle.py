@@ -11,7 +11,7 @@ from usernetes_deploy.bundle import Bundle, pack, stage
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.errors import CommandFailed
 from usernetes_deploy.launch.base import Host, on_all
-from usernetes_deploy.phases.probe_nodes import tolerated
+from usernetes_deploy.phases.probe_nodes import let_go
 
 TRANSFER_TIMEOUT = 900.0
 TRANSFERS = 16  # at once: more would not come sooner, and each would come later
@@ -34,11 +34,11 @@ class StageBundle:
             stage.check_place(up.bundle.root)
             stage.verify(up.bundle.root)
             return f"{up.bundle.manifest.name} (in place)"
-        members = [host for host in up.hosts if host.name in up.places]
+        members = [member.host for member in up.newcomers]
         asked = on_all(members, lambda host: there(up, host), deadline=TRANSFER_TIMEOUT)
         without = [host for host in members if asked.results.get(host.name) is False]
         sent = on_all(without, lambda host: put(up, host), deadline=TRANSFER_TIMEOUT, workers=TRANSFERS)
-        up.missing.update(tolerated(up, {**asked.failures, **sent.failures}))
+        let_go(up, {**asked.failures, **sent.failures})
         return f"{up.bundle.manifest.name} " + (f"({len(sent.results)} sent)" if without else "(there already)")
 
     def undo(self, up: BringUp) -> None:
@@ -49,7 +49,7 @@ def staged(up: BringUp, host: Host) -> Path:
     """Where the bundle lies on `host`."""
     if up.launcher.shares_host:
         return up.bundle.root
-    return up.places[host.name].base / "bundle" / up.bundle.manifest.name
+    return up.members[host.name].at.base / "bundle" / up.bundle.manifest.name
 
 
 def packed(bundle: Bundle, spare: Path) -> Path:
@@ -68,7 +68,7 @@ def packed(bundle: Bundle, spare: Path) -> Path:
 def there(up: BringUp, host: Host) -> bool:
     """Whether a host has it, or could take it from the same path because the file system is shared; in 0.1 s."""
     program = up.launcher.node_program(host)
-    parent = up.places[host.name].base / "bundle"
+    parent = up.members[host.name].at.base / "bundle"
     return any(
         up.launcher.run(host, [*program, "stage", str(source), str(parent)], timeout=TRANSFER_TIMEOUT).returncode == 0
         for source in (parent / up.bundle.manifest.name, up.bundle.root)
@@ -78,7 +78,7 @@ def there(up: BringUp, host: Host) -> bool:
 def put(up: BringUp, host: Host) -> None:
     """Send it to one host."""
     program = up.launcher.node_program(host)
-    parent = up.places[host.name].base / "bundle"
+    parent = up.members[host.name].at.base / "bundle"
     archive = packed(up.bundle, up.state.root / ".archives")
     target = f"{parent}/{archive.name}"
     up.launcher.run(host, ["sh", "-c", MAKE_FOLDER, "sh", str(parent)]).check(host.name)

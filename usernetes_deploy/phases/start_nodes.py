@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.membership import Place
-from usernetes_deploy.cluster.nodes import members_of, stop_nodes
-from usernetes_deploy.errors import TimedOut
+from usernetes_deploy.cluster.membership import Place, State
+from usernetes_deploy.errors import NodeFailures, TimedOut
 from usernetes_deploy.launch.base import Host, on_all
-from usernetes_deploy.phases.probe_nodes import tolerated
-from usernetes_deploy.phases.record_cluster import record
+from usernetes_deploy.phases.probe_nodes import let_go
+from usernetes_deploy.phases.stop_nodes import stop
 
 
 class StartNodes:
@@ -26,36 +25,37 @@ class StartNodes:
 
         def start(host: Host) -> object:
             blob = blobs[host.name]
-            program = [*scope(up.places[host.name], up.cluster_id), *up.launcher.node_program(host)]
+            program = [*scope(up.members[host.name].at, up.record.id), *up.launcher.node_program(host)]
             argv = [*program, "run", f"--directory={blob.node_dir}"]
             up.under_way.add(host.name)
             try:
-                up.handles[host.name] = up.launcher.start(host, argv, stdin=blob.to_json())
+                handle = up.launcher.start(host, argv, stdin=blob.to_json())
             except TimedOut:
                 raise  # it may arrive all the same
             except BaseException:
                 up.under_way.discard(host.name)
                 raise
             up.under_way.discard(host.name)
-            return host.name
+            return handle
 
-        up.may_run = True
-        members = [host for host in up.hosts if host.name in blobs]
-        outcome = on_all(members, start, deadline=up.deadline)
-        up.missing.update(tolerated(up, outcome.failures))
-        record(up, "starting")
+        up.members.move(blobs, State.STARTED)
+        up.save_begun()
+        outcome = on_all([member.host for member in up.newcomers], start, deadline=up.deadline)
+        for name, handle in outcome.results.items():
+            up.members.update(name, handle=handle)
+        let_go(up, outcome.failures)
+        up.save_begun()
         return f"{len(outcome.results)} started"
 
     def undo(self, up: BringUp) -> None:
         """Stop them all, keeping their logs beside the state directory as evidence."""
         evidence = up.state.root / f"{up.spec.name}.failed"
-        document = up.state.read()
-        begun = [member for member in members_of(document) if member.host.name in up.indices]
+        names = {host.name for host in up.hosts}
+        begun = [member for member in up.members.to_stop() if member.name in names]
         # A start that was begun and has not returned may reach its host after we have stopped what is there.
-        late = frozenset(up.under_way)
-        outcome = stop_nodes(up.launcher, document, begun, keep=evidence, late=late, say=up.report.line)
-        outcome.check("stop the nodes")
-        up.may_run = False
+        failures = stop(up, begun, keep=evidence, late=frozenset(up.under_way))
+        if failures:
+            raise NodeFailures(failures, "stop the nodes")
         up.report.line(f"  the nodes' logs are kept in {evidence}")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.nodes import change_network, members_of
-from usernetes_deploy.phases.plan_network import peers_without
+from usernetes_deploy.cluster.nodes import change_network
+from usernetes_deploy.phases.plan_network import parts_without, staying
 
 
 class UpdatePeers:
@@ -14,14 +14,14 @@ class UpdatePeers:
 
     def check(self, up: BringUp) -> bool:
         """Only where nodes are there already."""
-        return bool(up.existing)
+        return bool(up.others)
 
     def apply(self, up: BringUp) -> str:
         """Change the peers of every existing node."""
-        outcome = change_network(up.launcher, members_of(up.state.read()), up.plan.parts)
+        outcome = change_network(up.launcher, staying(up), up.plan.parts)
         for name, error in outcome.failures.items():
             up.report.line(f"  warning: {name} could not be told its new peers: {error}")
-        if up.existing[0]["name"] in outcome.failures:
+        if up.members.first.name in outcome.failures:
             outcome.check("tell the nodes their peers")
         api = up.api()
         for item in up.plan.objects:
@@ -31,4 +31,6 @@ class UpdatePeers:
 
     def undo(self, up: BringUp) -> None:
         """Back to the peers there were."""
-        change_network(up.launcher, members_of(up.state.read()), peers_without(up))
+        names = [host.name for host in up.hosts]
+        parts = parts_without(up.members, names, up.spec, one_host=up.launcher.shares_host)
+        change_network(up.launcher, staying(up), parts)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from usernetes_deploy.api import is_momentary
+from usernetes_deploy.api import Api, is_momentary
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.nodes import ask_nodes, members_of
+from usernetes_deploy.cluster.membership import State
+from usernetes_deploy.cluster.nodes import ask_nodes
 from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
-from usernetes_deploy.phases.check_network import Probe, pause_after
-from usernetes_deploy.phases.record_cluster import record
+from usernetes_deploy.phases.check_network import pause_after
 
 LOOK_AFTER = 3.0  # seconds between looks at what the nodes say of themselves
 DEATHS = 3  # so often in a row a component may end soon after its start, and then the node is given up
@@ -20,10 +20,14 @@ DEATHS = 3  # so often in a row a component may end soon after its start, and th
 class WaitReady:
     """Asks the API ten times a second, less often for long answers; looks at the nodes themselves now and then.
 
-    Nodes that the API knows get their pod of the network's check at once: it starts as soon as its node can run it.
+    `meanwhile` makes something of the change that is called with the API and the names of the nodes it knows, at every
+    look: so what comes next can begin on the nodes that are there.
     """
 
     title = "wait for Ready"
+
+    def __init__(self, meanwhile: Callable[[BringUp], Callable[[Api, Sequence[str]], object]]) -> None:
+        self.meanwhile = meanwhile
 
     def check(self, up: BringUp) -> bool:  # noqa: ARG002
         """Always."""
@@ -31,11 +35,11 @@ class WaitReady:
 
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` with what is still missing, or `NodeFailures` with what the nodes said."""
-        wanted = {node.name for node in up.nodes} - set(up.missing)
-        least = (0 if up.existing else up.spec.min_nodes) or len(wanted)
+        wanted = {member.name for member in up.newcomers}
+        least = (0 if up.others else up.spec.min_nodes) or len(wanted)
         began, looked = time.monotonic(), time.monotonic()
         ready: set[str] = set()
-        probe = Probe(up) if up.wait else None
+        meanwhile = self.meanwhile(up)
         api = up.api()
         try:
             while True:
@@ -44,8 +48,8 @@ class WaitReady:
                 try:
                     known = api.get("/api/v1/nodes")["items"]
                     ready = ready_nodes(known, wanted)
-                    if answers and probe:
-                        probe.make(api, [node["metadata"]["name"] for node in known])
+                    if answers:
+                        meanwhile(api, [node["metadata"]["name"] for node in known])
                 except UsernetesError as error:
                     if not is_momentary(error):
                         raise
@@ -62,21 +66,23 @@ class WaitReady:
                     failed = failures(up, wanted - ready)
                     if failed and (len(wanted) - len(failed) < least or up.control_plane in failed):
                         raise NodeFailures(failed)
-                    up.missing.update(failed)
+                    for name, why in failed.items():
+                        up.members.move(name, State.GIVEN_UP, str(why))
                     wanted -= set(failed)
                 time.sleep(pause_after(time.monotonic() - asked))
         finally:
             api.close()
-        for name in wanted - ready:
-            up.missing[name] = TimedOut(f"not Ready after {up.deadline:g} s", node=name)
-        record(up, "degraded" if up.missing else "running")
-        return f"{len(ready)} Ready" + (f", {len(up.missing)} given up" if up.missing else "")
+        up.members.move(sorted(ready), State.READY)
+        up.members.move(sorted(wanted - ready), State.GIVEN_UP, f"not Ready after {up.deadline:g} s")
+        up.save()
+        given_up = len(up.hosts) - len(up.newcomers)
+        return f"{len(ready)} Ready" + (f", {given_up} given up" if given_up else "")
 
     def undo(self, up: BringUp) -> None:
         """Starting is what is undone."""
 
     def _missing(self, up: BringUp, names: set[str], waited: float) -> str:
-        outcome = ask_nodes(up.launcher, [m for m in members_of(up.state.read()) if m.host.name in names])
+        outcome = ask_nodes(up.launcher, [member for member in up.newcomers if member.name in names])
         lines = [f"after {waited:.0f} s not Ready: {', '.join(sorted(names))}"]
         for name in sorted(names):
             answer = outcome.results.get(name)
@@ -99,7 +105,7 @@ def is_ready(node: Mapping[str, Any]) -> bool:
 
 def failures(up: BringUp, names: set[str]) -> dict[str, BaseException]:
     """Nodes that are gone or say that they cannot start."""
-    members = [member for member in members_of(up.state.read()) if member.host.name in names]
+    members = [member for member in up.newcomers if member.name in names]
     outcome = ask_nodes(up.launcher, members, brief=True)
     found: dict[str, BaseException] = {}
     for name, answer in outcome.results.items():

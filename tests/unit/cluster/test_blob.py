@@ -39,8 +39,8 @@ def blobs(spec: ClusterSpec | None = None, **fields: Any) -> list[NodeConfig]:
 def test_who_and_where_the_node_is_comes_from_the_member() -> None:
     second = blobs(labels={"rack": "r1"})[1]
     assert (second.name, second.number, second.control_plane) == ("node1", 1, False)
-    assert (second.node_dir, second.host_address) == ("/var/tmp/usernetes-1000/abcd-1", "192.0.2.2")
-    assert (second.interface, second.outer, second.nameservers) == ("ib0", "slirp4netns", ["192.0.2.53"])
+    assert (second.node_dir, second.host_address) == ("/var/tmp/usernetes-1/ab-1", "192.0.2.3")
+    assert (second.interface, second.outer, second.nameservers) == ("eth0", "slirp4netns", ["192.0.2.53"])
     assert second.labels == {"usernetes.dev/cluster": "default", "rack": "r1"}
 
 
@@ -48,7 +48,7 @@ def test_its_addresses_and_peers_come_from_the_plan() -> None:
     first, second, third = blobs()
     assert [blob.node_ip for blob in (first, second, third)] == ["10.64.0.1", "10.64.0.2", "10.64.0.3"]
     assert (second.pod_cidr, second.api_url) == ("10.244.1.0/24", "https://10.64.0.1:6443")
-    assert (second.api_outside, second.api_port) == ("https://192.0.2.1:20001", 20001)
+    assert (second.api_outside, second.api_port) == ("https://192.0.2.2:20002", 20002)
     assert second.publishes
     assert len(second.network["peers"]) == 2
     assert len({blob.network["privateKey"] for blob in (first, second, third)}) == 3
@@ -86,7 +86,7 @@ def test_a_new_cluster_begins_with_its_own_objects_and_those_of_its_network() ->
     members = [member(index) for index in range(2)]
     found = first_objects(ClusterSpec(), plan(members), "PEM", "localhost/busybox:1", counted=False)
     hosts = next(item for item in found if item["metadata"]["name"] == "usernetes-hosts")
-    assert hosts["data"] == {"node0": "192.0.2.1", "node1": "192.0.2.2"}
+    assert hosts["data"] == {"node0": "192.0.2.2", "node1": "192.0.2.3"}
     assert found[0]["kind"] == "ClusterRoleBinding"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from usernetes_deploy.cluster.state import ClusterState, choose, clusters, memory_file, state_root
+from usernetes_deploy.cluster.state import SCHEMA, ClusterState, choose, clusters, memory_file, state_root
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
 WHOLE = {
@@ -23,7 +23,7 @@ WHOLE = {
     "server": "https://192.0.2.2:20002",
     "launcher": {"launcher": "local", "count": 1},
     "bundle": {"name": "0123", "root": "/opt/bundle"},
-    "nodes": [],
+    "members": [],
 }
 
 
@@ -59,7 +59,7 @@ def test_a_directory_that_others_could_read_is_closed(tmp_path: Path) -> None:
 
 def test_what_was_written_is_read_again_and_drafts_are_gone(state: ClusterState) -> None:
     state.write(WHOLE)
-    assert state.read() == {"schema": 1, **WHOLE}
+    assert state.read() == {"schema": SCHEMA, **WHOLE}
     assert [path.name for path in state.directory.iterdir()] == ["cluster.json"]
 
 
@@ -73,7 +73,7 @@ def test_a_second_cluster_of_the_name_is_refused_with_both_ways_out(state: Clust
 
 def test_a_state_of_another_version_is_not_guessed_at(state: ClusterState) -> None:
     (state.directory / "cluster.json").write_text('{"schema": 99}')
-    with pytest.raises(UsernetesError, match=r"another version \(schema 99\)"):
+    with pytest.raises(UsernetesError, match=r"another version of usernetes \(record 99, this one reads 2\)"):
         state.read()
 
 
@@ -170,7 +170,7 @@ def test_an_api_is_made_of_the_kubeconfig_alone(state: ClusterState) -> None:
         state.api()
 
 
-@pytest.mark.parametrize("lost", ["name", "launcher", "nodes", "bundle"])
+@pytest.mark.parametrize("lost", ["name", "launcher", "members", "bundle"])
 def test_a_record_that_lacks_a_field_is_named_with_the_way_out(state: ClusterState, lost: str) -> None:
     state.write({name: value for name, value in WHOLE.items() if name != lost})
     with pytest.raises(UsernetesError, match=f"no proper {lost}") as caught:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from tests.unit.cluster.made_up import SINCE, member
 from tests.unit.made_up import COMPONENT, DNS, SCHEMA, MadeUp, node_object
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.cluster import status
+from usernetes_deploy.cluster.membership import Member, Membership, State
+from usernetes_deploy.cluster.record import members_of, written
 
 
 def collected(made_up: MadeUp) -> dict[str, Any]:
@@ -34,6 +38,20 @@ def test_a_cluster_that_is_well_is_healthy(made_up: MadeUp) -> None:
 def ill(change: Callable[[dict[str, Any]], object]) -> Callable[[MadeUp], object]:
     """Change what the second node says of itself."""
     return lambda made_up: change(made_up.answers["node1"]["node"])
+
+
+def lose(made_up: MadeUp, name: str) -> None:
+    """Have a job miss a node."""
+    document = made_up.state.read()
+    members = members_of(document)
+    members.note_lost({name: "its broker is lost"})
+    made_up.state.write({**document, "members": written(members)})
+
+
+def with_members(made_up: MadeUp, *further: Member) -> None:
+    """Record members beside the two there are."""
+    document = made_up.state.read()
+    made_up.state.write({**document, "members": written(Membership([*members_of(document), *further]))})
 
 
 ILLNESSES: dict[str, tuple[Callable[[MadeUp], object], str]] = {
@@ -62,14 +80,40 @@ ILLNESSES: dict[str, tuple[Callable[[MadeUp], object], str]] = {
         "NOT READY: GET /readyz: Connection refused",
     ),
     "a node that was given up": (
-        lambda made_up: made_up.state.write({**made_up.state.read(), "givenUp": {"node2": "no answer"}}),
+        lambda made_up: with_members(made_up, replace(member(2, State.GIVEN_UP), place=None, why="no answer")),
         "given up: node2: no answer",
+    ),
+    "a node that is lost": (
+        lambda made_up: lose(made_up, "node1"),
+        "lost: node1 at ",
+    ),
+    "a node that was lost and removed, and nobody replaces": (
+        lambda made_up: with_members(made_up, replace(member(2, State.LEFT), lost=SINCE, why="its broker is lost")),
+        "node2 at 2026-01-02T03:04:05+00:00: its broker is lost; removed at 2026-01-02T03:04:05+00:00",
     ),
     "no word from a node": (
         lambda made_up: made_up.answers["node1"].update(keeper=None, node=None),
         "node1  GONE",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (
+            replace(member(2, State.LEFT), lost=SINCE, why="lost", replaced_by="node1"),
+            "removed, and replaced by node1 at ",
+        ),
+        (replace(member(2, State.LEFT), why="no answer"), "no answer; removed by force at "),
+    ],
+)
+def test_a_loss_that_is_made_good_or_meant_is_history_and_no_illness(made_up: MadeUp, gone: Member, words: str) -> None:
+    with_members(made_up, gone)
+    found = collected(made_up)
+    assert found["healthy"]
+    assert [node["name"] for node in found["nodes"]] == ["node0", "node1"]
+    assert words in status.text(found)
 
 
 @pytest.mark.parametrize(("break_it", "said"), ILLNESSES.values(), ids=ILLNESSES)

@@ -109,4 +109,4 @@ def test_an_unknown_node_is_named_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert usernetes("logs", "--node", "node7") == 2
-    assert "cluster demo has no node node7; its nodes are node0, node1" in capsys.readouterr().err
+    assert "the cluster has no node node7; its nodes are node0, node1" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_clusters_are_listed_beside_those_whose_record_cannot_be_read(
 ) -> None:
     assert cli.run(["usernetes", "list"]) == 0
     whole = capsys.readouterr().out
-    for name, text in (("cut", "{"), ("later", '{"schema": 2}')):
+    for name, text in (("cut", "{"), ("later", '{"schema": 1}')):
         other = make_cluster(made_up.state.root, name).state
         (other.directory / "cluster.json").write_text(text)
     assert cli.run(["usernetes", "list"]) == 1
@@ -63,7 +63,7 @@ def test_clusters_are_listed_beside_those_whose_record_cannot_be_read(
     assert out == whole
     assert "the record of 2 of 3 clusters cannot be read:" in err
     assert f"\n  cut: read {made_up.state.root}/cut/cluster.json: Expecting" in err
-    assert "cluster.json: written by another version (schema 2)" in err
+    assert "cluster.json: written by another version of usernetes (record 1, this one reads 2)" in err
     assert cli.run(["usernetes", "list", "--json"]) == 1
     assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["demo"]
 

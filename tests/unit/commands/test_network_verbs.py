@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.cluster.made_up import member
 from tests.unit.made_up import MadeUp
 from usernetes_deploy import cli
 from usernetes_deploy.api import ApiError
-from usernetes_deploy.cluster.nodes import members_of
-from usernetes_deploy.commands import network
+from usernetes_deploy.cluster import exposure
+from usernetes_deploy.cluster.membership import Member, Membership
+from usernetes_deploy.cluster.record import members_of, written
+from usernetes_deploy.commands import inside
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Completed, Host
 
 
-def node(name: str, index: int, directory: Path) -> dict[str, Any]:
-    host = {"name": name, "address": f"192.0.2.{index + 1}", "where": ""}
-    return {"name": name, "index": index, "host": host, "directory": str(directory), "address": host["address"]}
+def node(name: str, index: int, directory: Path) -> Member:
+    made = member(index)
+    return replace(made, name=name, place=replace(made.at, node_dir=directory))
 
 
 @pytest.fixture
@@ -29,26 +33,27 @@ def document(tmp_path: Path) -> dict[str, Any]:
     state = tmp_path / "b" / "rk"
     state.mkdir(parents=True)
     (state / "child_pid").write_text(str(os.getpid()))
-    return {"name": "demo", "spec": {}, "nodes": [node("a", 0, tmp_path / "a"), node("b", 1, tmp_path / "b")]}
+    members = Membership([node("a", 0, tmp_path / "a"), node("b", 1, tmp_path / "b")])
+    return {"name": "demo", "spec": {}, "members": written(members)}
 
 
 def test_the_node_on_this_host_is_entered_unless_another_is_named(document: dict[str, Any]) -> None:
-    assert network.member_for(document, None).host.name == "b"
-    assert network.member_for(document, "a").host.name == "a"
+    assert inside.member_for(document, None).name == "b"
+    assert inside.member_for(document, "a").name == "a"
 
 
 def test_an_unknown_node_is_named_with_those_there_are(document: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="cluster demo has no node c; its nodes are a, b"):
-        network.member_for(document, "c")
+    with pytest.raises(UsageError, match="the cluster has no node c; its nodes are a, b"):
+        inside.member_for(document, "c")
 
 
 def test_a_node_that_has_ended_does_not_run_here(document: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "b" / "rk" / "child_pid").write_text("999999999")
-    assert not any(network.runs_here(member) for member in members_of(document))
+    assert not any(inside.runs_here(member) for member in members_of(document))
 
 
 def test_the_clusters_dns_is_passed_on_before_the_folder(document: dict[str, Any]) -> None:
-    words = network.inside_argv(document, "jobs")
+    words = inside.inside_argv(document, "jobs")
     assert words == ["inside", "--dns=10.96.0.10", "--domain=cluster.local", "--namespace=jobs"]
 
 
@@ -65,9 +70,9 @@ class FakeApi:
 
 def test_a_service_that_is_not_there_is_named_with_those_that_are() -> None:
     api: Any = FakeApi()
-    assert network.find_service(api, "/services", "web", "default")["metadata"]["name"] == "web"
+    assert exposure.find_service(api, "/services", "web", "default")["metadata"]["name"] == "web"
     with pytest.raises(UsageError, match="there is no Service db in namespace default; there are: web"):
-        network.find_service(api, "/services", "db", "default")
+        exposure.find_service(api, "/services", "db", "default")
 
 
 def test_a_port_that_could_not_be_had_is_shown_as_its_node_port() -> None:
@@ -76,7 +81,7 @@ def test_a_port_that_could_not_be_had_is_shown_as_its_node_port() -> None:
         "ip": "192.0.2.1",
         "ports": [{"port": 80, "error": "x"}, {"port": 8080}, {"port": 90, "error": "x"}],
     }
-    assert network.answering(entry, ports) == ["192.0.2.1:30080", "192.0.2.1:8080"]
+    assert exposure.answering(entry, ports) == ["192.0.2.1:30080", "192.0.2.1:8080"]
 
 
 def test_ports_are_those_of_the_addresses_that_hosts_have_now(
@@ -113,6 +118,6 @@ def test_a_command_on_another_host_prints_as_it_goes_and_its_exit_code_is_ours(
 
     made_up.launcher._answers["inside"] = answer
     with pytest.raises(SystemExit) as ended:
-        network.enter(made_up.state, "node1", "default", ["hostname", "-s"])
+        inside.enter(made_up.state, "node1", "default", ["hostname", "-s"])
     assert ended.value.code == 3
     assert capsys.readouterr() == ("node1: ['hostname', '-s']\n", "warned\n")

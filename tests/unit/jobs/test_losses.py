@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from usernetes_deploy.cluster import losses
+from tests.unit.cluster.made_up import member
+from usernetes_deploy.cluster.membership import Member, Membership, State
+from usernetes_deploy.cluster.record import losses_of, members_of, written
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.jobs import losses as flux_losses
 from usernetes_deploy.jobs.losses import Caretaker
+
+
+def named(name: str, index: int) -> Member:
+    return dataclasses.replace(member(index), name=name)
 
 
 class World:
@@ -21,7 +28,7 @@ class World:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.state = ClusterState(root, "c")
         self.state.create()
-        self.state.write({"nodes": [{"name": name} for name in ("n0", "n1", "n2")], "losses": []})
+        self.write(Membership(named(f"n{index}", index) for index in range(3)))
         self.lost: dict[str, str] = {}
         self.ended: dict[str, str] = {}
         self.unready: set[str] = set()
@@ -34,7 +41,7 @@ class World:
     def get(self, path: str) -> Any:
         self.asked_api += 1
         ready = [{"type": "Ready", "status": "True"}]
-        there = [node["name"] for node in self.state.read()["nodes"]]
+        there = self.nodes()
         return {
             "items": [
                 {"metadata": {"name": name}, "status": {"conditions": ready if name not in self.unready else []}}
@@ -48,27 +55,35 @@ class World:
     def gone(self, suspects: Collection[str]) -> Mapping[str, str]:
         return {**self.lost, **{name: why for name, why in self.ended.items() if name in suspects}}
 
+    def members(self) -> Membership:
+        return members_of(self.state.read())
+
+    def write(self, members: Membership) -> None:
+        self.state.write({"phase": members.phase(), "members": written(members)})
+
     def remove(self, names: Sequence[str]) -> None:
-        document = self.state.read()
-        nodes = [node for node in document["nodes"] if node["name"] not in names]
-        out = losses.taken_out(document["losses"], dict.fromkeys(names, "silent"))
-        self.state.write({**document, "nodes": nodes, "losses": out})
+        members = self.members()
+        members.move(names, State.LEAVING)
+        members.move(names, State.LEFT)
+        self.write(members)
 
     def replace(self, count: int) -> list[str]:
         came = [self.free.pop(0) for _ in range(min(count, len(self.free)))]
-        document = self.state.read()
-        nodes = [*document["nodes"], *({"name": name} for name in came)]
-        self.state.write({**document, "nodes": nodes, "losses": losses.replaced(document["losses"], came)})
+        members = self.members()
+        numbers = members.free_numbers()
+        members.join([named(name, next(numbers)) for name in came])
+        members.replace_lost(came)
+        self.write(members)
         return came
 
     def caretaker(self, replace: bool = True) -> Caretaker:
         return Caretaker(self.state, self.gone, self.remove, self.replace if replace else None, self.told.append)
 
     def nodes(self) -> list[str]:
-        return [node["name"] for node in self.state.read()["nodes"]]
+        return [member.name for member in self.members().present()]
 
     def actions(self) -> list[str]:
-        return [loss["action"] for loss in self.state.read()["losses"]]
+        return [loss["action"] for loss in losses_of(self.members())]
 
 
 @pytest.fixture

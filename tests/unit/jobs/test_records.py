@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.launch.flux.flux_fake import NUMBER, RECORD, FakeFlux, flux_with_a_cluster
-from usernetes_deploy.cluster.state import ClusterState
+from usernetes_deploy.cluster.state import SCHEMA, ClusterState
 from usernetes_deploy.errors import JobEnded, UsageError
 from usernetes_deploy.jobs import records, systems
 from usernetes_deploy.launch.flux.system import FluxSystem
@@ -57,7 +57,7 @@ def test_adopting_writes_the_state_directory_for_its_owner_alone(fake: FakeFlux,
 
 
 def test_adopting_twice_gives_the_same_directory(fake: FakeFlux, tmp_path: Path) -> None:
-    document = {"schema": 1, "name": "job-1", "launcher": {"launcher": "flux", "job": "ƒ2EqTrdbu"}}
+    document = {"schema": SCHEMA, "name": "job-1", "launcher": {"launcher": "flux", "job": "ƒ2EqTrdbu"}}
     fake.answer("job", "info", stdout=json.dumps({"cluster.json": json.dumps(document)}))
     with pytest.raises(UsageError, match="it has no kubeconfig yet"):
         records.adopt(tmp_path, "f2EqTrdbu")
@@ -88,7 +88,8 @@ def test_a_cluster_that_is_still_starting_has_to_be_waited_for(fake: FakeFlux, t
 def two_clusters(root: Path) -> None:
     for name, launcher in (("gone", {"launcher": "flux", "job": "ƒ2EqTrdbu"}), ("here", {"launcher": "local"})):
         (root / name).mkdir(parents=True)
-        (root / name / "cluster.json").write_text(json.dumps({"schema": 1, "name": name, "launcher": launcher}))
+        record = {"schema": 1, "name": name, "launcher": launcher}  # of another version: a job ends all the same
+        (root / name / "cluster.json").write_text(json.dumps(record))
 
 
 def test_state_directories_of_ended_jobs_are_forgotten(fake: FakeFlux, tmp_path: Path) -> None:

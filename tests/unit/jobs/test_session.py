@@ -60,7 +60,7 @@ class World:
             if self.fails:
                 raise UsernetesError("the bring-up failed")
             state.create()
-            state.write({"name": "c", "nodes": [], "launcher": {"launcher": "flux"}})
+            state.write({"name": "c", "members": [], "launcher": {"launcher": "flux"}})
             return self.root / "kubeconfig"
 
         def down(keep: Path | None) -> None:

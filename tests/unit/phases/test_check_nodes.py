@@ -70,12 +70,12 @@ def said(up: BringUp) -> str:
 
 def test_hosts_whose_turn_comes_later_are_not_taken_for_ahead(tmp_path: Path, clock: DriversTime) -> None:
     up = asked(make(tmp_path, 20), clock, ahead={})
-    assert len(up.places) == 20
+    assert len(up.newcomers) == 20
     assert "clock" not in said(up)
 
 
 def test_a_slow_login_shell_is_no_skew(tmp_path: Path, clock: DriversTime) -> None:
-    assert len(asked(make(tmp_path, 3), clock, ahead={}, login=9).places) == 3
+    assert len(asked(make(tmp_path, 3), clock, ahead={}, login=9).newcomers) == 3
 
 
 def test_the_host_whose_clock_differs_is_refused_by_name(tmp_path: Path, clock: DriversTime) -> None:

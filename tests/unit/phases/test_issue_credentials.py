@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
@@ -11,10 +12,11 @@ from tests.unit.phases.made_up import make
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.phase import run
 from usernetes_deploy.cluster.identities import Identities
+from usernetes_deploy.cluster.membership import State
 from usernetes_deploy.cluster.spec import ClusterSpec, load
 from usernetes_deploy.phases.issue_credentials import IssueCredentials, issue
 from usernetes_deploy.phases.plan_network import PlanNetwork
-from usernetes_deploy.phases.record_cluster import RecordCluster, entry
+from usernetes_deploy.phases.record_cluster import RecordCluster
 
 CA = "/etc/kubernetes/pki/ca.crt"
 
@@ -36,7 +38,7 @@ def test_a_certificate_names_its_node_and_the_apis_its_addresses() -> None:
     assert "system:node:node0" in kubelet.subject.rfc4514_string()
     server = x509.load_pem_x509_certificate(files["/etc/kubernetes/pki/apiserver.crt"].encode())
     names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert {"192.0.2.1", "10.64.0.1"} <= {str(ip) for ip in names.get_values_for_type(x509.IPAddress)}
+    assert {"192.0.2.2", "10.64.0.1"} <= {str(ip) for ip in names.get_values_for_type(x509.IPAddress)}
 
 
 def test_a_backend_that_asks_the_api_gets_a_credential_of_its_own() -> None:
@@ -50,7 +52,8 @@ def test_nodes_that_come_later_are_signed_by_the_same_authority(tmp_path: Path) 
     up = make(tmp_path, 2)
     run([*bringup.CHECK, RecordCluster(), PlanNetwork(), IssueCredentials()], up, up.report)
     kubeconfig, authority = up.state.kubeconfig.read_text(), up.nodes[0].files[CA]
-    up.existing, up.hosts = [entry(up, up.hosts[0])], up.hosts[1:]
+    up.members.move("node0", State.STARTED)
+    up.found = replace(up.found, hosts=up.hosts[1:])
     run([PlanNetwork(), IssueCredentials()], up, up.report)
     assert [node.name for node in up.nodes] == ["node1"]
     assert up.nodes[0].files[CA] == authority

@@ -56,7 +56,17 @@ def everything_shown(up: BringUp, error: BaseException) -> str:
     calls = json.dumps([list(call.argv) for call in fake(up).calls])
     chain = "".join(traceback.format_exception(error))
     return "\n".join(
-        [said(up), up_log, record, calls, chain, str(error), repr(error), repr(up.state), repr(up.handles)]
+        [
+            said(up),
+            up_log,
+            record,
+            calls,
+            chain,
+            str(error),
+            repr(error),
+            repr(up.state),
+            repr(list(up.members) if "_record" in vars(up) else ""),
+        ]
     )
 
 
@@ -167,7 +177,9 @@ def test_a_host_that_cannot_be_reached_is_let_go_within_min_nodes(tmp_path: Path
     up = make(tmp_path, behaviours=down, minNodes=2)
     begin(up, 8)
     assert [node.name for node in up.nodes] == ["node0", "node1"]
-    assert up.state.read()["givenUp"] == {"node2": "node2: connect: No route to host"}
+    (gone,) = [entry for entry in up.state.read()["members"] if entry["state"] == "given-up"]
+    assert (gone["name"], gone["why"]) == ("node2", "node2: connect: No route to host")
+    assert "directory" not in gone  # nothing of it is on its host
     with pytest.raises(NodeFailures, match="No route to host"):
         bringup.up(make(tmp_path / "strict", behaviours=down))
 
@@ -193,7 +205,7 @@ def test_the_record_stays_when_a_node_could_not_be_stopped(tmp_path: Path, monke
     def cannot(*_: object, **__: object) -> Any:
         raise UsernetesError("node1: stuck")
 
-    monkeypatch.setattr("usernetes_deploy.phases.start_nodes.stop_nodes", cannot)
+    monkeypatch.setattr("usernetes_deploy.phases.stop_nodes.stop_nodes", cannot)
     with pytest.raises(TimedOut):
         bringup.up(up)
     assert "not undone: start the nodes: node1: stuck" in said(up)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shlex
 import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 
 from usernetes_deploy.errors import CommandFailed, TimedOut, UsernetesError
 from usernetes_deploy.launch.base import Completed
 from usernetes_deploy.launch.flux.instance import Instance
+from usernetes_deploy.node.config import in_memory
 
 NO_HOST = 68  # EX_NOHOST: what `flux exec` returns for a rank without a broker
 START_SECONDS = 30.0
@@ -103,9 +104,8 @@ class Executor:
 
         Returns the client's process id.
         """
-        with tempfile.TemporaryFile() as blob:
-            blob.write(stdin)
-            blob.seek(0)
+        blob = in_memory(stdin)  # the client reads it when it likes; a file would put a node's keys on a disk
+        try:
             client = subprocess.Popen(
                 argv_for(instance, rank, argv),
                 stdin=blob,
@@ -114,6 +114,8 @@ class Executor:
                 env=instance.environment(),
                 start_new_session=True,
             )
+        finally:
+            os.close(blob)
         self._clients.append(client)
         return client.pid
 

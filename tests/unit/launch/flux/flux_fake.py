@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy.cluster.state import SCHEMA
 from usernetes_deploy.launch.flux.instance import Instance
 from usernetes_deploy.launch.flux.questions import ByCommand
 
@@ -103,7 +104,7 @@ def make_fake_flux(folder: Path) -> FakeFlux:
 
 
 NUMBER = "2734686208000"
-RECORD = {"cluster.json": json.dumps({"schema": 1, "name": "job-1", "launcher": {}}), "kubeconfig": "the-key"}
+RECORD = {"cluster.json": json.dumps({"schema": SCHEMA, "name": "job-1", "launcher": {}}), "kubeconfig": "the-key"}
 
 
 def flux_with_a_cluster(folder: Path) -> FakeFlux:

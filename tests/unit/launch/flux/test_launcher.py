@@ -15,6 +15,7 @@ from usernetes_deploy.launch.base import Host
 from usernetes_deploy.launch.flux.instance import Instance, Member
 from usernetes_deploy.launch.flux.launcher import FluxLauncher, hosts_of
 from usernetes_deploy.launch.flux.questions import ByCommand
+from usernetes_deploy.waiting import until
 
 URI = "local:///run/flux/local"
 NODE = 'read -r word; echo "$word $1 $$" >"$0"; exec sleep 60'
@@ -170,3 +171,14 @@ def test_the_state_makes_the_same_launcher_again(launcher: FluxLauncher, fake: F
     again = FluxLauncher.from_state(state, tmp_path / "node.pyz")
     assert again.instance.uri == "ssh://fl0/tmp/flux-8YueC4/local-0"
     assert list(again.hosts()) == list(launcher.hosts())
+
+
+def test_with_an_old_flux_a_nodes_blob_is_in_memory_and_on_no_disk(fake: FakeFlux, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    launcher = FluxLauncher(tmp_path / "node.pyz", instance=fake.instance(), background=False)
+    host = launcher.hosts()[0]
+    launcher.start(host, ["sh", "-c", f"readlink /proc/self/fd/0 >{seen}; cat >>{seen}; :"], stdin=b"the blob")
+    until(lambda: seen.exists() and "the blob" in seen.read_text(), 10, "the blob was read", pause=0.05)
+    assert seen.read_text().startswith("/memfd:")
+    for client in launcher._executor._clients:
+        client.wait(10)
