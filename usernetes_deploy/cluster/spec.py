@@ -25,6 +25,7 @@ from usernetes_deploy.errors import SpecError, UsageError
 API_VERSION = "usernetes.dev/v1alpha1"
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
 REGISTRY = re.compile(r"^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:\d{1,5})?\Z")
+BATCH_SYSTEMS = ("flux", "slurm")  # launchers inside batch jobs
 MAX_NODES = 4096
 
 
@@ -103,8 +104,8 @@ class ClusterSpec:
     name: str = _doc("name of the cluster: lower-case letters, digits and dashes", "default")
     nodes: int = _doc("how many nodes; the first carries the control plane", 1)
     min_nodes: int | None = _doc("go on when at least so many nodes are Ready; default: all of them", None)
-    launcher: Literal["local", "flux", "ssh"] = _doc(
-        "local: all nodes on this host; flux: the nodes of this batch job; ssh: `hosts`", "local"
+    launcher: Literal["local", "flux", "slurm", "ssh"] = _doc(
+        "local: all nodes on this host; flux, slurm: the hosts of this batch job; ssh: `hosts`", "local"
     )
     hosts: tuple[str, ...] = _doc("hosts for the ssh launcher, as node[01-16] or user@name", ())
     network: NetworkSpec = _doc("", default_factory=NetworkSpec)
@@ -124,7 +125,7 @@ class ClusterSpec:
         "UDP port of the mesh on every host; default: a free one (local launcher: one a node)", None
     )
     metrics: bool = _doc("run metrics-server, for `kubectl top` and autoscalers", False)
-    replace_lost: bool = _doc("in a Flux job: a free host of the job takes the place of a node that is lost", False)
+    replace_lost: bool = _doc("in a batch job: a free host of the job takes the place of a node that is lost", False)
     bundle: str | None = _doc("digest or folder of the bundle; default: the newest in the cache", None)
     wait_seconds: int = _doc("how long `up --wait` waits for Ready, DNS and a packet between pods", 120)
 
@@ -313,7 +314,7 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
     )
     need(
         "replaceLost",
-        not spec.replace_lost or spec.launcher == "flux",
+        not spec.replace_lost or spec.launcher in BATCH_SYSTEMS,
         f"the {spec.launcher} launcher has nobody who watches the nodes: usernetes remove NODE --force, and add",
     )
     need("hosts", spec.launcher != "ssh" or bool(spec.hosts), "the ssh launcher needs at least one host")
