@@ -86,6 +86,14 @@ class RegistrySpec:
 
 
 @dataclass(frozen=True)
+class EvictionSpec:
+    """How much has to be left of what a node shares with others, before its images and pods go."""
+
+    disk: str = _doc("free on the node's disk; below it unused images go, then pods. 0: never", "1Gi")
+    memory: str = _doc("of memory, below it pods go; only where limits are enforced. 0: never", "100Mi")
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """A cluster as asked for.
 
@@ -106,6 +114,7 @@ class ClusterSpec:
         "etcd's data: disk survives a restart of the node; memory is faster, for throw-away clusters", "disk"
     )
     system_cpus: str | None = _doc("CPUs that Kubernetes' own processes are held to, as in 0-1,8; default: all", None)
+    eviction: EvictionSpec = _doc("", default_factory=EvictionSpec)
     devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods: {name, paths, count}", ())
     images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start, by their paths there", ())
     registries: tuple[RegistrySpec, ...] = _doc(
@@ -316,6 +325,9 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
     )
     for path, port in (("apiPort", spec.api_port), ("meshPort", spec.mesh_port)):
         need(path, port is None or 1 <= port <= 65535, f"expected a port from 1 to 65535, got {port}")
+    for key, size in (("disk", spec.eviction.disk), ("memory", spec.eviction.memory)):
+        fits = bool(re.fullmatch(r"0|[1-9]\d*(|[KMGT]i)", size))
+        need(f"eviction.{key}", fits, f"expected a size as 500Mi or 2Gi, or 0 for never, got {size!r}")
     need("waitSeconds", spec.wait_seconds > 0, f"expected seconds > 0, got {spec.wait_seconds}")
     need(
         "systemCpus",
