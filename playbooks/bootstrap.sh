@@ -49,7 +49,7 @@ if ! python=$(find_python) || ! "$python" -c 'import ensurepip, venv' 2>/dev/nul
 fi
 
 # The same sources and extras need no second installation.
-key=$(cd "$checkout" && { "$python" -V; echo "$extras"; find pyproject.toml usernetes_deploy netbench playbooks flux-jobs -type f ! -name '*.pyc' -print0 \
+key=$(cd "$checkout" && { "$python" -V; echo "$extras"; find pyproject.toml usernetes_deploy netbench playbooks flux-jobs slurm-jobs -type f ! -name '*.pyc' -print0 \
   | sort -z | xargs -0 sha256sum; } | sha256sum)
 if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$key" ]; then
   say "install usernetes-deploy${extras:+[$extras]} into $venv"

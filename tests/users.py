@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 # Numbers that `useradd` does not give by itself: known before the users are made.
-NUMBERED = {"hpcfl": 60073, "hpcsh": 60074}
+NUMBERED = {"hpcfl": 60073, "hpcsh": 60074, "hpcsl": 60075}
 OTHERS = ("hpcct", "hpcct2", "hpcth", "hpctn")
 COUNT = 65536
 FILES = (Path("/etc/subuid"), Path("/etc/subgid"))

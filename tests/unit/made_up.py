@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import usernetes_deploy
-from tests.unit.cluster.made_up import member
+from tests.unit.cluster.made_up import member, recorded
 from usernetes_deploy.api import ApiError
-from usernetes_deploy.cluster.membership import Membership
-from usernetes_deploy.cluster.record import written
+from usernetes_deploy.cluster.spec import load
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import FakeLauncher
@@ -92,19 +91,7 @@ def make_cluster(root: Path, name: str = "demo", nodes: int = 2) -> MadeUp:
     launcher = FakeLauncher(nodes, answers={"status": status})
     state = ClusterState(root, name)
     state.create()
-    members = Membership(member(index) for index in range(nodes))
-    state.write(
-        {
-            "name": name,
-            "phase": "running",
-            "created": "2026-01-02T03:04:05+00:00",
-            "version": "0.1.0",
-            "spec": {"name": name, "nodes": nodes},
-            "launcher": {"launcher": "fake"},
-            "bundle": {"name": "0123", "digest": "0123456789abcdef", "root": "/opt/bundle"},
-            "server": "https://192.0.2.2:20002",
-            "members": written(members),
-        }
-    )
+    record = recorded((member(index) for index in range(nodes)), load({"name": name, "nodes": nodes}))
+    state.write(replace(record, name=name).document("running"))
     paths = {"/readyz": "ok", "/api/v1/nodes": {"items": [node_object(node) for node in names]}}
     return MadeUp(state, launcher, answers, paths)

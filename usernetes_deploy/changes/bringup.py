@@ -6,23 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from usernetes_deploy.bundle import Bundle
-from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.nodes import ASK_TIMEOUT, stop_nodes
-from usernetes_deploy.cluster.record import members_of
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_hosts import ConnectHosts
+from usernetes_deploy.phases.forget_cluster import ForgetCluster, TrySilent
 from usernetes_deploy.phases.issue_credentials import IssueCredentials
 from usernetes_deploy.phases.plan_network import PlanNetwork
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
 from usernetes_deploy.phases.record_cluster import RecordCluster
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
+from usernetes_deploy.phases.stop_nodes import StopNodes
 from usernetes_deploy.phases.wait_ready import WaitReady
 
 CHECK: Sequence[Phase[BringUp]] = (ConnectHosts(), ProbeNodes(), CheckNodes())
@@ -33,9 +34,10 @@ UP: Sequence[Phase[BringUp]] = (
     PlanNetwork(),
     IssueCredentials(),
     StartNodes(),
-    WaitReady(),
+    WaitReady(meanwhile=CheckNetwork.begin),
     CheckNetwork(),
 )
+DOWN: Sequence[Phase[Departure]] = (StopNodes(strict=True), TrySilent(), ForgetCluster())
 
 
 def up(context: BringUp) -> Path:
@@ -78,19 +80,15 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         if not (state.directory / "cluster.json").exists():
             state.remove()
             return 0
-        document = state.whole()
-        launcher = launcher_from_state(document["launcher"], program)
+        record = Record.of(state.whole())
+        launcher = launcher_from_state(record.launcher, program)
+        leave = Departure(launcher=launcher, state=state, report=report, keep=keep)
+        leave.record, leave.silent = record, set()
+        count = len(record.members.to_stop())
         try:
-            members = members_of(document)
-            there, left = members.to_stop(), members.silent()
-            stop_nodes(launcher, document, there, keep=keep, say=report.line).check("stop the nodes")
-            silent = stop_nodes(launcher, document, left, deadline=ASK_TIMEOUT).failures
-            for name, error in silent.items():
-                report.line(f"  warning: {name}, removed by force, may still have its node: {error}")
-                report.line(f"  fix: when it answers again, usernetes down --hosts {name} --cluster {state.name}")
+            run(DOWN, leave, report)
         finally:
             launcher.close()
-        state.remove()
-        rest = f"what {', '.join(silent)} may have is not known" if silent else "nothing left"
-        report.line(f"{len(there)} {'node' if len(there) == 1 else 'nodes'} stopped, {rest}")
-        return len(there)
+        rest = f"what {', '.join(sorted(leave.silent))} may have is not known" if leave.silent else "nothing left"
+        report.line(f"{count} {'node' if count == 1 else 'nodes'} stopped, {rest}")
+        return count

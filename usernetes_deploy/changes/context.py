@@ -1,47 +1,122 @@
-"""What the phases of a change share: what was asked for, who carries it out, and what is known so far."""
+"""What the phases of a change share: who carries it out, the record, and what each phase hands on to those after it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Generic, TypeVar, overload
 
 from usernetes_deploy.api import Api
+from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster import spec as specs
 from usernetes_deploy.cluster.addressing import NetworkPlan
 from usernetes_deploy.cluster.membership import Member, Membership, State
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError, UsernetesError
+from usernetes_deploy.facts import HostFacts
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.node.config import NodeConfig
 
-if TYPE_CHECKING:
-    from usernetes_deploy.bundle import Bundle
-    from usernetes_deploy.facts import HostFacts
+T = TypeVar("T")
 
 
-@dataclass
-class BringUp:
-    """One `up`. Fields below `report` are filled in by the phases, in the order of the fields."""
+class Step(Generic[T]):
+    """What one phase hands on to those after it; asked for too early, it names the phase that makes it.
 
-    spec: ClusterSpec
+    >>> class Errand:
+    ...     found = Step[str]("look for it")
+    >>> errand = Errand()
+    >>> errand.found
+    Traceback (most recent call last):
+    usernetes_deploy.errors.UsernetesError: `found` is not there before the phase: look for it
+    >>> errand.found = "a key"
+    >>> errand.found
+    'a key'
+    """
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Take the name it is known by."""
+        self._name = name
+
+    @overload
+    def __get__(self, change: None, owner: type) -> Step[T]: ...
+
+    @overload
+    def __get__(self, change: object, owner: type) -> T: ...
+
+    def __get__(self, change: object | None, owner: type) -> Step[T] | T:
+        """What the phase made; raises `UsernetesError` when that is still to come."""
+        if change is None:
+            return self
+        try:
+            made: T = change.__dict__[f"_{self._name}"]
+        except KeyError:
+            raise UsernetesError(f"`{self._name}` is not there before the phase: {self._phase}") from None
+        return made
+
+    def __set__(self, change: object, value: T) -> None:
+        """Hand it on."""
+        change.__dict__[f"_{self._name}"] = value
+
+
+@dataclass(kw_only=True)
+class Change:
+    """One change of a cluster, whichever: who carries it out, where it is written down, and who is told."""
+
     launcher: Launcher
     state: ClusterState
-    found_bundle: Bundle | None  # `check` goes no further than the facts, and does without one
     report: Report
+    record = Step[Record]("connect the hosts")
+
+    @property
+    def members(self) -> Membership:
+        """The members, with the state each is in."""
+        return self.record.members
+
+    def save(self, phase: str = "") -> None:
+        """Write down what is known now; `phase`: starting or growing, or "" for what the members say of the whole.
+
+        Raises `UsernetesError` where it cannot be written.
+        """
+        self.record.launcher = dict(self.launcher.to_state())
+        self.record.phases = {**self.record.phases, **self.report.seconds}
+        self.state.write(self.record.document(phase or self.members.phase()))
+
+    def api(self, timeout: float = 10) -> Api:
+        """The API as the administrator, with the credential in the state directory."""
+        return self.state.api(timeout)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The hosts that are to become nodes, and the ports to try on each. `add` has those that come, not those there."""
+
+    hosts: Sequence[Host]
+    ports: Mapping[str, Sequence[int]]
+
+
+@dataclass(kw_only=True)
+class BringUp(Change):
+    """One `up` or `add`: asked for by the fields, carried further by each step."""
+
+    spec: ClusterSpec
+    found_bundle: Bundle | None  # `check` goes no further than the facts, and does without one
     wait: bool = True
+    find: Callable[[], Sequence[Host]] = tuple  # the hosts that `add` is to bring in
     recorded: Callable[[], object] = bool  # called when `down` has something to go by
-    created: str = ""  # ISO 8601, UTC
-    cluster_id: str = ""
-    hosts: Sequence[Host] = ()  # to become nodes; `add` has those that come, not those that are there
-    members: Membership = field(default_factory=Membership)
-    timings: Mapping[str, float] = field(default_factory=dict)  # seconds of the phases of earlier changes
-    candidates: Mapping[str, Sequence[int]] = field(default_factory=dict)  # host -> ports to try
-    facts: dict[str, HostFacts] = field(default_factory=dict)
-    network: NetworkPlan | None = None
-    nodes: list[NodeConfig] = field(default_factory=list)
     under_way: set[str] = field(default_factory=set)  # hosts whose start was begun and has not returned
+    found = Step[Found]("connect the hosts")
+    facts = Step[Mapping[str, HostFacts]]("probe the hosts")
+    plan = Step[NetworkPlan]("plan the network")
+    nodes = Step[Sequence[NodeConfig]]("issue credentials")
 
     @property
     def bundle(self) -> Bundle:
@@ -51,11 +126,9 @@ class BringUp:
         return self.found_bundle
 
     @property
-    def plan(self) -> NetworkPlan:
-        """The network's plan, once it is made."""
-        if self.network is None:
-            raise UsernetesError("the network is not planned yet", tried=f"change cluster {self.spec.name}")
-        return self.network
+    def hosts(self) -> Sequence[Host]:
+        """The hosts that are to become nodes."""
+        return self.found.hosts
 
     @property
     def newcomers(self) -> list[Member]:
@@ -80,6 +153,31 @@ class BringUp:
         """Seconds that any one step on all hosts may take."""
         return float(self.spec.wait_seconds)
 
-    def api(self, timeout: float = 10) -> Api:
-        """The API as the administrator, with the credential in the state directory."""
-        return self.state.api(timeout)
+    def save_begun(self) -> None:
+        """Write down what is known now, of a cluster that is still starting or growing."""
+        self.save("growing" if self.others else "starting")
+
+
+@dataclass(kw_only=True)
+class Departure(Change):
+    """One `remove`, or one `down`, where all leave. `names` is who leaves.
+
+    With `force` nothing waits for a node. `keep` is a folder here for the nodes' logs.
+    """
+
+    names: Sequence[str] = ()
+    drain_seconds: int = 120
+    force: bool = False
+    keep: Path | None = None
+    gone = Step[Mapping[str, str]]("find the nodes")  # those whose node has ended or is silent, and why
+    silent = Step[set[str]]("find the nodes")  # those that did not answer, and those that could not be stopped
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """The spec that the cluster was made from."""
+        return specs.load(self.record.spec, str(self.state.directory / "cluster.json"))
+
+    @property
+    def leaving(self) -> list[Member]:
+        """The members on their way out."""
+        return [member for member in self.members if member.state is State.LEAVING]

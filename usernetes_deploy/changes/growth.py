@@ -5,83 +5,59 @@ An autoscaler would call `add` and `remove` as the command line does; nothing he
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from usernetes_deploy.api import Api
 from usernetes_deploy.bundle import locate
-from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
 from usernetes_deploy.cluster import spec as specs
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.membership import Member, Membership, State
-from usernetes_deploy.cluster.nodes import ask_nodes, change_network, stop_nodes
-from usernetes_deploy.cluster.record import members_of
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.state import ClusterState
-from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher
-from usernetes_deploy.network.native import CONFIG_MAP, NAMESPACE
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_further import ConnectFurther
+from usernetes_deploy.phases.delete_nodes import DeleteNodes
+from usernetes_deploy.phases.drain_nodes import DrainNodes
+from usernetes_deploy.phases.find_leaving import FindLeaving, follow_addresses
 from usernetes_deploy.phases.issue_credentials import IssueCredentials
-from usernetes_deploy.phases.plan_network import PlanNetwork, peers_without
+from usernetes_deploy.phases.plan_network import PlanNetwork
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
-from usernetes_deploy.phases.record_cluster import record
 from usernetes_deploy.phases.record_growth import RecordGrowth
+from usernetes_deploy.phases.record_left import RecordLeft
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
+from usernetes_deploy.phases.stop_nodes import StopNodes
+from usernetes_deploy.phases.tell_peers import TellPeers
 from usernetes_deploy.phases.update_peers import UpdatePeers
-from usernetes_deploy.phases.wait_ready import WaitReady, explain
+from usernetes_deploy.phases.wait_ready import WaitReady
 
 DRAIN_SECONDS = 120
 
-
-def phases(find: Callable[[], Sequence[Host]]) -> Sequence[Phase[BringUp]]:
-    """ADD: as UP, but the nodes that are there learn of the new ones before these start."""
-    return (
-        ConnectFurther(find),
-        ProbeNodes(),
-        CheckNodes(),
-        RecordGrowth(),
-        StageBundle(),
-        PlanNetwork(),
-        IssueCredentials(),
-        UpdatePeers(),
-        StartNodes(),
-        WaitReady(),
-        CheckNetwork(),
-    )
-
-
-def context_of(state: ClusterState, launcher: Launcher, report: Report) -> BringUp:
-    """A recorded cluster as the phases know it."""
-    document = state.read()
-    return BringUp(
-        spec=specs.load(document["spec"], str(state.directory / "cluster.json")),
-        launcher=launcher,
-        state=state,
-        found_bundle=locate(Path(document["bundle"]["root"])),
-        report=report,
-        created=document["created"],
-        cluster_id=document["id"],
-        timings=document.get("phases", {}),
-        members=where_they_are(state, members_of(document)),
-    )
-
-
-def where_they_are(state: ClusterState, members: Membership) -> Membership:
-    """The members with their hosts' addresses of now: a lease may have given one another since."""
-    api = state.api()
-    addresses = api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}").get("data") or {}
-    api.close()
-    for member in members.present():
-        now = addresses.get(member.name, member.at.address)
-        members.update(member.name, place=replace(member.at, address=now))
-    return members
+# As UP, but the nodes that are there learn of the new ones before these start.
+ADD: Sequence[Phase[BringUp]] = (
+    ConnectFurther(),
+    ProbeNodes(),
+    CheckNodes(),
+    RecordGrowth(),
+    StageBundle(),
+    PlanNetwork(),
+    IssueCredentials(),
+    UpdatePeers(),
+    StartNodes(),
+    WaitReady(meanwhile=CheckNetwork.begin),
+    CheckNetwork(),
+)
+REMOVE: Sequence[Phase[Departure]] = (
+    FindLeaving(),
+    DrainNodes(),
+    DeleteNodes(),
+    TellPeers(),
+    StopNodes(strict=False),
+    RecordLeft(),
+)
 
 
 def add(
@@ -92,11 +68,21 @@ def add(
     Raises what the phases raise; then the cluster is as it was.
     """
     with state.locked():
-        up = context_of(state, launcher, report)
-        run(phases(lambda: find(launcher)), up, report)
+        record = Record.of(state.read())
+        up = BringUp(
+            spec=specs.load(record.spec, str(state.directory / "cluster.json")),
+            launcher=launcher,
+            state=state,
+            found_bundle=locate(Path(record.bundle["root"])),
+            report=report,
+            find=lambda: find(launcher),
+        )
+        up.record = record
+        follow_addresses(up)
+        run(ADD, up, report)
         names = [member.name for member in up.newcomers]
         up.members.replace_lost(names)
-        record(up, done=True)
+        up.save()
         return names
 
 
@@ -117,90 +103,13 @@ def remove(
     node, or the control plane's; without `force` also `UsernetesError` for a node that is gone.
     """
     with state.locked():
-        document = state.read()
-        members = members_of(document)
-        leaving = [members.named(name) for name in names]
-        if members.first in leaving:
-            raise UsageError(
-                f"{members.first.name} carries the control plane and cannot leave", remedy="usernetes down"
-            )
-        launcher = launcher_from_state(document["launcher"], program)
+        record = Record.of(state.read())
+        launcher = launcher_from_state(record.launcher, program)
+        leave = Departure(
+            launcher=launcher, state=state, report=report, names=names, drain_seconds=drain_seconds, force=force
+        )
+        leave.record = record
         try:
-            gone, silent = silence(launcher, leaving)
-            if gone and not force:
-                name, why = next(iter(gone.items()))
-                raise UsernetesError(
-                    f"it cannot be drained: {why}", node=name, remedy=f"usernetes remove {','.join(names)} --force"
-                )
-            up = context_of(state, launcher, report)
-            up.members.move(names, State.LEAVING)
-            record(up, done=True)
-            api = state.api()
-            for name in names:
-                if not force:
-                    try:
-                        drain(state, document, name, drain_seconds)
-                        report.line(f"{name}: cordoned and drained")
-                    except UsernetesError as refused:
-                        report.line(f"  warning: {name} could not be drained: {refused}")
-                api.delete({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-                if force:
-                    report.line(f"{name}: {evict(api, name)} pods were deleted as they were")
-            api.close()
-            told = change_network(launcher, up.members.present(), peers_without(up))
-            for name, error in told.failures.items():
-                report.line(f"  warning: {name} could not be told that its peers left: {error}")
-            ended = stop_nodes(launcher, document, [member for member in leaving if member.name not in silent])
-            for name, error in ended.failures.items():
-                report.line(f"  warning: {name} could not be told to end: {error}")
-            # A node of a batch job ends with its host or job; any other may live on where we cannot reach it.
-            left = {*silent, *ended.failures} if not launcher.ends_with_host else set()
-            launcher.release([name for name in names if name not in left])
-            for name in names:
-                why = up.members[name].why or gone.get(name, "")
-                up.members.move(name, State.LEFT, why, silent=name in left)
-            up.members.forget(name for name in names if name not in gone and name not in left)
-            record(up, done=True)
-            for member in leaving:
-                if member.name in left:
-                    report.line(f"  {member.name}: {member.directory} may still be there; `usernetes down` tries again")
-            report.line(f"{', '.join(names)} left; {len(up.members.present())} nodes stay")
+            run(REMOVE, leave, report)
         finally:
             launcher.close()
-
-
-def silence(launcher: Launcher, members: Sequence[Member]) -> tuple[dict[str, str], set[str]]:
-    """Which nodes are gone, each with the reason, and those of them whose host does not answer."""
-    outcome = ask_nodes(launcher, members, brief=True)
-    gone = {name: str(error).partition("\n")[0] for name, error in outcome.failures.items()}
-    gone |= {
-        name: f"its node has ended: {explain(answer)}"
-        for name, answer in outcome.results.items()
-        if not (answer.get("keeper") or {}).get("alive")
-    }
-    return gone, set(outcome.failures)
-
-
-def evict(api: Api, node: str) -> int:
-    """Delete the pods of a node that nobody hears from, so that others take their place at once; returns how many."""
-    pods = api.get(f"/api/v1/pods?fieldSelector=spec.nodeName={node}")["items"]
-    for pod in pods:
-        api.delete({"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}, grace=0)
-    return len(pods)
-
-
-def drain(state: ClusterState, document: Mapping[str, Any], name: str, seconds: int) -> None:
-    """Cordon a node and move its pods away with kubectl, which honours disruption budgets and grace periods."""
-    argv = [
-        f"{document['bundle']['root']}/bin/kubectl",
-        f"--kubeconfig={state.kubeconfig}",
-        "drain",
-        name,
-        "--ignore-daemonsets",
-        "--delete-emptydir-data",
-        "--force",
-        f"--timeout={seconds}s",
-    ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandFailed(argv, done.returncode, done.stderr, node=name)

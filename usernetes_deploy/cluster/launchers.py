@@ -43,7 +43,13 @@ def _flux() -> Kind:
     return FluxLauncher
 
 
-KINDS: Mapping[str, Callable[[], Kind]] = {"local": _local, "ssh": _ssh, "flux": _flux}
+def _slurm() -> Kind:
+    from usernetes_deploy.launch.slurm.launcher import SlurmLauncher
+
+    return SlurmLauncher
+
+
+KINDS: Mapping[str, Callable[[], Kind]] = {"local": _local, "ssh": _ssh, "flux": _flux, "slurm": _slurm}
 
 
 def kind(name: str) -> Kind:

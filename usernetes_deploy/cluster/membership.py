@@ -172,8 +172,11 @@ class Membership:
 
     @property
     def first(self) -> Member:
-        """The one that carries the control plane."""
-        return next(member for member in self if member.index == 0 and member.state is not State.LEFT)
+        """The one that carries the control plane; it leaves last of all, so nobody else ever has its number."""
+        for member in self:
+            if member.index == 0:
+                return member
+        raise UsernetesError("no member carries the control plane", tried="read cluster.json")
 
     def named(self, name: str) -> Member:
         """The node of this name; raises `UsageError` that says which there are."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from usernetes_deploy.cluster.launchers import shares_host
 from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher, Outcome, on_all
 
@@ -45,7 +46,7 @@ def change_network(launcher: Launcher, members: Iterable[Member], parts: Mapping
 
 def stop_nodes(
     launcher: Launcher,
-    document: Mapping[str, Any],
+    record: Record,
     members: Iterable[Member],
     *,
     keep: Path | None = None,
@@ -63,7 +64,7 @@ def stop_nodes(
 
     def stop(host: Host) -> None:
         member = by_name[host.name]
-        rootlesskit = str(staged_root(document, member) / "bin" / "rootlesskit")
+        rootlesskit = str(staged_root(record, member) / "bin" / "rootlesskit")
         argv = [*launcher.node_program(host), "stop", member.directory, f"--rootlesskit={rootlesskit}"]
         if host.name in late:
             argv.append("--late")
@@ -79,11 +80,11 @@ def stop_nodes(
     return on_all((member.host for member in by_name.values()), stop, deadline=deadline + LOGS_SECONDS + 5)
 
 
-def staged_root(document: Mapping[str, Any], member: Member) -> Path:
+def staged_root(record: Record, member: Member) -> Path:
     """Where the bundle lies on the node's host."""
-    if shares_host(document["launcher"]):
-        return Path(str(document["bundle"]["root"]))
-    return member.at.base / "bundle" / str(document["bundle"]["name"])
+    if shares_host(record.launcher):
+        return Path(record.bundle["root"])
+    return member.at.base / "bundle" / record.bundle["name"]
 
 
 def save_logs(

@@ -1,14 +1,58 @@
-"""The members in cluster.json, and what is shown of those that were lost."""
+"""cluster.json: what was asked for and what was made of it, and what is shown of members that were lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy import __version__
 from usernetes_deploy.cluster.membership import Member, Membership, Place, State
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.base import Host
+
+
+@dataclass
+class Record:
+    """What cluster.json says. `bundle` has name, digest and root; `phases` are seconds by phase, of all changes."""
+
+    name: str
+    id: str
+    created: str  # ISO 8601, UTC
+    spec: Mapping[str, Any]
+    bundle: Mapping[str, str]
+    launcher: Mapping[str, Any]
+    members: Membership
+    phases: Mapping[str, float] = field(default_factory=dict)
+    version: str = __version__
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Record:
+        """That of a cluster.json; raises `UsernetesError` for one that is not as `document` made it."""
+        plain = ("name", "id", "created", "spec", "bundle", "launcher", "phases", "version")
+        try:
+            fields = {name: document[name] for name in plain}
+        except KeyError as error:
+            raise UsernetesError(f"it has no {error}", tried="read cluster.json") from error
+        return cls(**fields, members=members_of(document))
+
+    def document(self, phase: str) -> dict[str, Any]:
+        """The cluster.json; `phase` is starting, growing, running or degraded."""
+        first = self.members.first.at
+        return {
+            "name": self.name,
+            "id": self.id,
+            "phase": phase,
+            "created": self.created,
+            "version": self.version,
+            "spec": dict(self.spec),
+            "launcher": dict(self.launcher),
+            "bundle": dict(self.bundle),
+            "server": f"https://{first.address}:{first.api_port}",
+            "members": written(self.members),
+            "phases": dict(self.phases),
+        }
 
 
 def members_of(document: Mapping[str, Any]) -> Membership:

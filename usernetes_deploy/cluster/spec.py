@@ -25,6 +25,7 @@ from usernetes_deploy.errors import SpecError, UsageError
 API_VERSION = "usernetes.dev/v1alpha1"
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
 REGISTRY = re.compile(r"^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:\d{1,5})?\Z")
+BATCH_SYSTEMS = ("flux", "slurm")  # launchers inside batch jobs
 MAX_NODES = 4096
 
 
@@ -85,6 +86,14 @@ class RegistrySpec:
 
 
 @dataclass(frozen=True)
+class EvictionSpec:
+    """How much has to be left of what a node shares with others, before its images and pods go."""
+
+    disk: str = _doc("free on the node's disk; below it unused images go, then pods. 0: never", "1Gi")
+    memory: str = _doc("of memory, below it pods go; only where limits are enforced. 0: never", "100Mi")
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """A cluster as asked for.
 
@@ -95,8 +104,8 @@ class ClusterSpec:
     name: str = _doc("name of the cluster: lower-case letters, digits and dashes", "default")
     nodes: int = _doc("how many nodes; the first carries the control plane", 1)
     min_nodes: int | None = _doc("go on when at least so many nodes are Ready; default: all of them", None)
-    launcher: Literal["local", "flux", "ssh"] = _doc(
-        "local: all nodes on this host; flux: the nodes of this batch job; ssh: `hosts`", "local"
+    launcher: Literal["local", "flux", "slurm", "ssh"] = _doc(
+        "local: all nodes on this host; flux, slurm: the hosts of this batch job; ssh: `hosts`", "local"
     )
     hosts: tuple[str, ...] = _doc("hosts for the ssh launcher, as node[01-16] or user@name", ())
     network: NetworkSpec = _doc("", default_factory=NetworkSpec)
@@ -105,6 +114,7 @@ class ClusterSpec:
         "etcd's data: disk survives a restart of the node; memory is faster, for throw-away clusters", "disk"
     )
     system_cpus: str | None = _doc("CPUs that Kubernetes' own processes are held to, as in 0-1,8; default: all", None)
+    eviction: EvictionSpec = _doc("", default_factory=EvictionSpec)
     devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods: {name, paths, count}", ())
     images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start, by their paths there", ())
     registries: tuple[RegistrySpec, ...] = _doc(
@@ -115,7 +125,7 @@ class ClusterSpec:
         "UDP port of the mesh on every host; default: a free one (local launcher: one a node)", None
     )
     metrics: bool = _doc("run metrics-server, for `kubectl top` and autoscalers", False)
-    replace_lost: bool = _doc("in a Flux job: a free host of the job takes the place of a node that is lost", False)
+    replace_lost: bool = _doc("in a batch job: a free host of the job takes the place of a node that is lost", False)
     bundle: str | None = _doc("digest or folder of the bundle; default: the newest in the cache", None)
     wait_seconds: int = _doc("how long `up --wait` waits for Ready, DNS and a packet between pods", 120)
 
@@ -304,7 +314,7 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
     )
     need(
         "replaceLost",
-        not spec.replace_lost or spec.launcher == "flux",
+        not spec.replace_lost or spec.launcher in BATCH_SYSTEMS,
         f"the {spec.launcher} launcher has nobody who watches the nodes: usernetes remove NODE --force, and add",
     )
     need("hosts", spec.launcher != "ssh" or bool(spec.hosts), "the ssh launcher needs at least one host")
@@ -315,6 +325,9 @@ def _impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
     )
     for path, port in (("apiPort", spec.api_port), ("meshPort", spec.mesh_port)):
         need(path, port is None or 1 <= port <= 65535, f"expected a port from 1 to 65535, got {port}")
+    for key, size in (("disk", spec.eviction.disk), ("memory", spec.eviction.memory)):
+        fits = bool(re.fullmatch(r"0|[1-9]\d*(|[KMGT]i)", size))
+        need(f"eviction.{key}", fits, f"expected a size as 500Mi or 2Gi, or 0 for never, got {size!r}")
     need("waitSeconds", spec.wait_seconds > 0, f"expected seconds > 0, got {spec.wait_seconds}")
     need(
         "systemCpus",

@@ -39,7 +39,13 @@ def demo(_: Context, nodes: int = 3, keep: bool = False) -> None:
     said = report()
     wanted = spec.load({"name": NAME, "nodes": nodes})
     bundle = located(None)
-    context = BringUp(wanted, launcher_for(wanted, node_program()), ClusterState(roots(), NAME), bundle, said)
+    context = BringUp(
+        spec=wanted,
+        launcher=launcher_for(wanted, node_program()),
+        state=ClusterState(roots(), NAME),
+        found_bundle=bundle,
+        report=said,
+    )
     if context.state.exists():  # an earlier demo that was ended by force
         bringup.down(context.state, said, node_program())
     bringup.up(context)

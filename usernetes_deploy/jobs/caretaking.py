@@ -11,6 +11,7 @@ from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.jobs import systems
 from usernetes_deploy.jobs.losses import Caretaker
+from usernetes_deploy.phases.find_leaving import silence
 
 
 def caretaker_of(state: ClusterState, told: Report, program: Path, *, replace: bool) -> Caretaker:
@@ -27,7 +28,7 @@ def caretaker_of(state: ClusterState, told: Report, program: Path, *, replace: b
             names = {member.name for member in present}
             lost = {name: why for name, why in launcher.lost().items() if name in names}
             asked = [member for member in present if member.name in suspects and member.name not in lost]
-            ended, silent = growth.silence(launcher, asked)
+            ended, silent = silence(launcher, asked)
             return {**lost, **{name: why for name, why in ended.items() if name not in silent}}
         finally:
             launcher.close()

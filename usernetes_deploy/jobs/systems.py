@@ -9,11 +9,12 @@ from typing import Any
 from usernetes_deploy.errors import UsageError, UsernetesError
 from usernetes_deploy.jobs.batch import BatchJob, BatchSystem, JobLauncher
 from usernetes_deploy.launch.flux.system import FluxSystem
+from usernetes_deploy.launch.slurm.system import SlurmSystem
 
 
 def every() -> list[BatchSystem]:
     """All batch systems, whether they are here or not."""
-    return [FluxSystem()]
+    return [FluxSystem(), SlurmSystem()]
 
 
 def here() -> list[BatchSystem]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from usernetes_deploy.api import Api, ApiError, is_momentary
@@ -50,6 +50,11 @@ class CheckNetwork:
 
     title = "check DNS and pod network"
 
+    @staticmethod
+    def begin(up: BringUp) -> Callable[[Api, Sequence[str]], object]:
+        """What makes the probe pods of the nodes that are there already, while others are waited for."""
+        return Probe(up).make if up.wait else lambda _, __: None
+
     def check(self, up: BringUp) -> bool:
         """Only when `up` waits."""
         return up.wait
@@ -75,8 +80,7 @@ class CheckNetwork:
 class Probe:
     """The probe pods of one change: which there are to be, and which were made.
 
-    `WaitReady` has them made as nodes come, so that a pod starts as soon as its node can run it; `CheckNetwork` waits
-    for them.
+    They are made as nodes come (`begin`), so that a pod starts as soon as its node can run it; `apply` waits for them.
     """
 
     def __init__(self, up: BringUp):
@@ -152,10 +156,10 @@ def neighbours(members: Sequence[str]) -> dict[str, str]:
 def pause_after(took: float) -> float:
     """Seconds until the next look, so that many nodes' long answers do not keep the API busy with us.
 
-    >>> pause_after(0.01), pause_after(0.2)
-    (0.1, 0.8)
+    >>> pause_after(0.01), pause_after(0.2), pause_after(10)
+    (0.1, 0.8, 2.0)
     """
-    return max(0.1, 4 * took)
+    return min(max(0.1, 4 * took), 2.0)
 
 
 def create(api: Api, pod: Mapping[str, Any]) -> None:

@@ -84,7 +84,7 @@ def judge(up: BringUp, host: Host, answers: HostFacts) -> list[Problem]:
 def free_port(up: BringUp, host: Host, answers: HostFacts, kind: str) -> int | None:
     """The first port of `kind` that this host could bind, among those that are this node's."""
     fixed = up.spec.api_port if kind == "tcp" else up.spec.mesh_port if fixed_mesh_port(up) else None
-    wanted = [fixed] if fixed else list(up.candidates[host.name])
+    wanted = [fixed] if fixed else list(up.found.ports[host.name])
     free = {entry.name for entry in answers.ports.ports if not entry.error}
     return next((port for port in wanted if f"{kind}/{port}" in free), None)
 
@@ -107,7 +107,7 @@ def place(up: BringUp, host: Host, answers: HostFacts) -> Place:
         why="all nodes are on this host" if local else link.why,
         mtu=65535 if local else link.mtu,
         base=base,
-        node_dir=base / f"{up.cluster_id}-{index}",
+        node_dir=base / f"{up.record.id}-{index}",
         outer=outer,
         cgroups="delegated" if answers.cgroups.via else "none",
         manager=answers.cgroups.manager if answers.cgroups.via == "systemd user" else "",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.changes.context import BringUp, Found
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.nodes import stop_nodes
 from usernetes_deploy.launch.base import Host
@@ -12,12 +12,9 @@ from usernetes_deploy.phases.connect_hosts import check_names, draw_ports
 
 
 class ConnectFurther:
-    """`find` returns the new hosts; they must not be members already."""
+    """The new hosts must not be members already."""
 
     title = "find further hosts"
-
-    def __init__(self, find: Callable[[], Sequence[Host]]) -> None:
-        self.find = find
 
     def check(self, up: BringUp) -> bool:  # noqa: ARG002
         """Always."""
@@ -28,19 +25,19 @@ class ConnectFurther:
 
         Raises `UsageError` for hosts that are members already.
         """
-        up.hosts = list(self.find())
-        check_names(up.hosts)
-        self._end_silent(up)
+        hosts = list(up.find())
+        check_names(hosts)
+        self._end_silent(up, hosts)
         numbers = up.members.free_numbers()
-        up.members.join([Member(host.name, next(numbers), host) for host in up.hosts])
-        up.candidates = draw_ports(up)
-        return ", ".join(host.name for host in up.hosts)
+        up.members.join([Member(host.name, next(numbers), host) for host in hosts])
+        up.found = Found(hosts, draw_ports(hosts, one_host=up.launcher.shares_host))
+        return ", ".join(host.name for host in hosts)
 
-    def _end_silent(self, up: BringUp) -> None:
+    def _end_silent(self, up: BringUp, hosts: Sequence[Host]) -> None:
         """A host that comes again may still have the node that left it without an answer."""
-        names = {host.name for host in up.hosts}
+        names = {host.name for host in hosts}
         again = [member for member in up.members.silent() if member.name in names]
-        stop_nodes(up.launcher, up.state.read(), again).check("end the node that was removed by force")
+        stop_nodes(up.launcher, up.record, again).check("end the node that was removed by force")
         for member in again:
             up.members.update(member.name, silent=False)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.membership import Member, Membership
-from usernetes_deploy.cluster.spec import NAME
+from usernetes_deploy.changes.context import BringUp, Found
+from usernetes_deploy.cluster.membership import Member, Membership, now
+from usernetes_deploy.cluster.record import Record
+from usernetes_deploy.cluster.spec import NAME, dump
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host
 
@@ -33,13 +33,20 @@ class ConnectHosts:
                 f"{up.spec.nodes} nodes were asked for, the {up.launcher.name} launcher has {len(hosts)} hosts",
                 remedy=f"--nodes {len(hosts)}, or a larger allocation",
             )
-        up.hosts = hosts[: up.spec.nodes]
-        check_names(up.hosts)
-        up.members = Membership(Member(host.name, index, host) for index, host in enumerate(up.hosts))
-        up.cluster_id = secrets.token_hex(4)
-        up.created = datetime.now(UTC).isoformat(timespec="seconds")
-        up.candidates = draw_ports(up)
-        return f"{len(up.hosts)} {'host' if len(up.hosts) == 1 else 'hosts'} ({up.launcher.name})"
+        hosts = hosts[: up.spec.nodes]
+        check_names(hosts)
+        up.found = Found(hosts, draw_ports(hosts, one_host=up.launcher.shares_host))
+        bundle = up.found_bundle
+        up.record = Record(
+            name=up.spec.name,
+            id=secrets.token_hex(4),
+            created=now(),
+            spec=dump(up.spec),
+            bundle={"name": bundle.manifest.name, "digest": bundle.digest, "root": str(bundle.root)} if bundle else {},
+            launcher={},
+            members=Membership(Member(host.name, index, host) for index, host in enumerate(hosts)),
+        )
+        return f"{len(hosts)} {'host' if len(hosts) == 1 else 'hosts'} ({up.launcher.name})"
 
     def undo(self, up: BringUp) -> None:
         """Nothing was changed."""
@@ -52,13 +59,12 @@ def check_names(hosts: Sequence[Host]) -> None:
         raise UsageError(f"host names that cannot name a Kubernetes node: {', '.join(bad)}")
 
 
-def draw_ports(up: BringUp) -> dict[str, list[int]]:
+def draw_ports(hosts: Sequence[Host], *, one_host: bool) -> dict[str, list[int]]:
     """Ports to try on each host; where hosts are one and the same (local launcher) no port is drawn twice."""
-    shared = up.launcher.shares_host
-    kinds = len(up.hosts) if shared else 1
+    kinds = len(hosts) if one_host else 1
     drawn = iter(secrets.SystemRandom().sample(PORTS, k=min(len(PORTS), kinds * CANDIDATES)))
     common = [next(drawn) for _ in range(CANDIDATES)]
     return {
-        host.name: [next(drawn) for _ in range(CANDIDATES)] if shared and place else common
-        for place, host in enumerate(up.hosts)
+        host.name: [next(drawn) for _ in range(CANDIDATES)] if one_host and place else common
+        for place, host in enumerate(hosts)
     }

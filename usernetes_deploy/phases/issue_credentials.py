@@ -35,7 +35,6 @@ class IssueCredentials:
 
     def undo(self, up: BringUp) -> None:
         """The state directory goes as a whole."""
-        up.nodes.clear()
 
 
 def issue(identities: Identities, newcomers: list[Member], network: NetworkPlan, spec: ClusterSpec) -> Credentials:
@@ -71,7 +70,7 @@ def configurations(up: BringUp, credentials: Credentials) -> list[NodeConfig]:
             up.plan,
             credentials,
             up.spec,
-            cluster_id=up.cluster_id,
+            cluster_id=up.record.id,
             software=Software(staged(up, member.host), busybox),
             objects=objects,
         )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.addressing import NetworkPlan, networks_of, parts_of
-from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.membership import Member, Membership
+from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Peer
 from usernetes_deploy.network.keys import make_key_pair
 
 
 class PlanNetwork:
-    """Fills in `network`; nothing leaves the driver yet."""
+    """Makes `plan`; nothing leaves the driver yet."""
 
     title = "plan the network"
 
@@ -28,8 +29,9 @@ class PlanNetwork:
         for name, pair in keys.items():
             up.members.update(name, public_key=pair.public)
         members = [*up.others, *up.newcomers]
-        peers = [peer_of(up, member) for member in (*staying(up), *up.newcomers)]
-        up.network = NetworkPlan(
+        one_host = up.launcher.shares_host
+        peers = [peer_of(member, one_host=one_host) for member in (*staying(up), *up.newcomers)]
+        up.plan = NetworkPlan(
             networks=networks_of(up.spec),
             server=up.state.server() if up.others else server_of(up),
             parts=parts_of(up.spec, peers),
@@ -58,26 +60,23 @@ def staying(up: BringUp) -> list[Member]:
     return up.members.peers_of([host.name for host in up.hosts])
 
 
-def peers_without(up: BringUp) -> dict[str, dict[str, Any]]:
-    """The staying nodes' part of the network as it is without any other node, by node name."""
-    return parts_of(up.spec, [peer_of(up, member) for member in staying(up)])
+def parts_without(
+    members: Membership, names: Collection[str], spec: ClusterSpec, *, one_host: bool
+) -> dict[str, dict[str, Any]]:
+    """The part of the network of each node that stays when those of `names` are not, or no longer, there."""
+    return parts_of(spec, [peer_of(member, one_host=one_host) for member in members.peers_of(names)])
 
 
-def peer_of(up: BringUp, member: Member) -> Peer:
-    """A member as its peers see it."""
+def peer_of(member: Member, *, one_host: bool) -> Peer:
+    """A member as its peers see it; nodes of one host meet on its loopback, and outside nothing is to be seen."""
     return Peer(
         index=member.index,
         name=member.name,
-        address=meeting_address(up, member.at.address),
+        address="127.0.0.1" if one_host else member.at.address,
         port=member.at.mesh_port,
         mtu=member.at.mtu,
         public_key=member.public_key,
     )
-
-
-def meeting_address(up: BringUp, address: str) -> str:
-    """Nodes of one host meet on its loopback: nothing of the mesh is to be seen from outside."""
-    return "127.0.0.1" if up.launcher.shares_host else address
 
 
 def server_of(up: BringUp) -> str:

@@ -37,8 +37,8 @@ class ProbeNodes:
             up.facts = dict.fromkeys((host.name for host in up.hosts), ask(*up.hosts))
         else:
             outcome = on_all(up.hosts, ask, deadline=up.deadline)
-            let_go(up, outcome.failures)
             up.facts = dict(outcome.results)
+            let_go(up, outcome.failures)
         return f"{len(up.facts)} answers"
 
     def undo(self, up: BringUp) -> None:
@@ -50,7 +50,7 @@ def need_of(up: BringUp, *hosts: Host) -> facts.Need:
     spec = up.spec
     ports: list[str] = []
     for host in hosts:
-        candidates = up.candidates[host.name]
+        candidates = up.found.ports[host.name]
         ports += [f"udp/{port}" for port in ([spec.mesh_port] if fixed_mesh_port(up) else candidates)]
         if host.name == up.control_plane:
             ports += [f"tcp/{port}" for port in ([spec.api_port] if spec.api_port else candidates)]

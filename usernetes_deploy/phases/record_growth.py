@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.membership import may_be_there
-from usernetes_deploy.phases.record_cluster import record
 
 
 class RecordGrowth:
@@ -18,7 +17,7 @@ class RecordGrowth:
 
     def apply(self, up: BringUp) -> str:
         """Add them to cluster.json."""
-        record(up)
+        up.save_begun()
         up.report.log = up.state.log.open("a", encoding="utf-8")
         return f"{len(up.others)} + {len(up.newcomers)} nodes"
 
@@ -30,7 +29,7 @@ class RecordGrowth:
         names = [host.name for host in up.hosts if host.name in up.members]
         left = [name for name in names if may_be_there(up.members[name])]
         up.members.forget(name for name in names if name not in left)
-        record(up, done=True)
+        up.save()
         if left:
             words = ", ".join(left)
             up.report.line(f"  {words} stay in the record, for they may still run: usernetes remove NAME --force")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.membership import Place, State
-from usernetes_deploy.cluster.nodes import stop_nodes
-from usernetes_deploy.errors import TimedOut
+from usernetes_deploy.errors import NodeFailures, TimedOut
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.phases.probe_nodes import let_go
-from usernetes_deploy.phases.record_cluster import record
+from usernetes_deploy.phases.stop_nodes import stop
 
 
 class StartNodes:
@@ -26,7 +25,7 @@ class StartNodes:
 
         def start(host: Host) -> object:
             blob = blobs[host.name]
-            program = [*scope(up.members[host.name].at, up.cluster_id), *up.launcher.node_program(host)]
+            program = [*scope(up.members[host.name].at, up.record.id), *up.launcher.node_program(host)]
             argv = [*program, "run", f"--directory={blob.node_dir}"]
             up.under_way.add(host.name)
             try:
@@ -40,12 +39,12 @@ class StartNodes:
             return handle
 
         up.members.move(blobs, State.STARTED)
-        record(up)
+        up.save_begun()
         outcome = on_all([member.host for member in up.newcomers], start, deadline=up.deadline)
         for name, handle in outcome.results.items():
             up.members.update(name, handle=handle)
         let_go(up, outcome.failures)
-        record(up)
+        up.save_begun()
         return f"{len(outcome.results)} started"
 
     def undo(self, up: BringUp) -> None:
@@ -53,14 +52,10 @@ class StartNodes:
         evidence = up.state.root / f"{up.spec.name}.failed"
         names = {host.name for host in up.hosts}
         begun = [member for member in up.members.to_stop() if member.name in names]
-        up.members.move([member.name for member in begun], State.LEAVING)
-        record(up)
         # A start that was begun and has not returned may reach its host after we have stopped what is there.
-        late = frozenset(up.under_way)
-        outcome = stop_nodes(up.launcher, up.state.read(), begun, keep=evidence, late=late, say=up.report.line)
-        up.members.move(outcome.results, State.LEFT)
-        record(up)
-        outcome.check("stop the nodes")
+        failures = stop(up, begun, keep=evidence, late=frozenset(up.under_way))
+        if failures:
+            raise NodeFailures(failures, "stop the nodes")
         up.report.line(f"  the nodes' logs are kept in {evidence}")
 
 

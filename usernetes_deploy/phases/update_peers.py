@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.nodes import change_network
-from usernetes_deploy.phases.plan_network import peers_without, staying
+from usernetes_deploy.phases.plan_network import parts_without, staying
 
 
 class UpdatePeers:
@@ -31,4 +31,6 @@ class UpdatePeers:
 
     def undo(self, up: BringUp) -> None:
         """Back to the peers there were."""
-        change_network(up.launcher, staying(up), peers_without(up))
+        names = [host.name for host in up.hosts]
+        parts = parts_without(up.members, names, up.spec, one_host=up.launcher.shares_host)
+        change_network(up.launcher, staying(up), parts)

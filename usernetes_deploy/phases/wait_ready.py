@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from usernetes_deploy.api import is_momentary
+from usernetes_deploy.api import Api, is_momentary
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.membership import State
 from usernetes_deploy.cluster.nodes import ask_nodes
 from usernetes_deploy.errors import NodeFailures, TimedOut, UsernetesError
-from usernetes_deploy.phases.check_network import Probe, pause_after
-from usernetes_deploy.phases.record_cluster import record
+from usernetes_deploy.phases.check_network import pause_after
 
 LOOK_AFTER = 3.0  # seconds between looks at what the nodes say of themselves
 DEATHS = 3  # so often in a row a component may end soon after its start, and then the node is given up
@@ -21,10 +20,14 @@ DEATHS = 3  # so often in a row a component may end soon after its start, and th
 class WaitReady:
     """Asks the API ten times a second, less often for long answers; looks at the nodes themselves now and then.
 
-    Nodes that the API knows get their pod of the network's check at once: it starts as soon as its node can run it.
+    `meanwhile` makes something of the change that is called with the API and the names of the nodes it knows, at every
+    look: so what comes next can begin on the nodes that are there.
     """
 
     title = "wait for Ready"
+
+    def __init__(self, meanwhile: Callable[[BringUp], Callable[[Api, Sequence[str]], object]]) -> None:
+        self.meanwhile = meanwhile
 
     def check(self, up: BringUp) -> bool:  # noqa: ARG002
         """Always."""
@@ -36,7 +39,7 @@ class WaitReady:
         least = (0 if up.others else up.spec.min_nodes) or len(wanted)
         began, looked = time.monotonic(), time.monotonic()
         ready: set[str] = set()
-        probe = Probe(up) if up.wait else None
+        meanwhile = self.meanwhile(up)
         api = up.api()
         try:
             while True:
@@ -45,8 +48,8 @@ class WaitReady:
                 try:
                     known = api.get("/api/v1/nodes")["items"]
                     ready = ready_nodes(known, wanted)
-                    if answers and probe:
-                        probe.make(api, [node["metadata"]["name"] for node in known])
+                    if answers:
+                        meanwhile(api, [node["metadata"]["name"] for node in known])
                 except UsernetesError as error:
                     if not is_momentary(error):
                         raise
@@ -71,7 +74,7 @@ class WaitReady:
             api.close()
         up.members.move(sorted(ready), State.READY)
         up.members.move(sorted(wanted - ready), State.GIVEN_UP, f"not Ready after {up.deadline:g} s")
-        record(up, done=True)
+        up.save()
         given_up = len(up.hosts) - len(up.newcomers)
         return f"{len(ready)} Ready" + (f", {given_up} given up" if given_up else "")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cluster.made_up import member
+from tests.unit.cluster.made_up import member, recorded
 from tests.unit.phases.made_up import make
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import run
 from usernetes_deploy.cluster.identities import Identities
-from usernetes_deploy.cluster.membership import Member, Membership, State
-from usernetes_deploy.cluster.record import members_of, written
+from usernetes_deploy.cluster.membership import Member, State
+from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.errors import TimedOut, UsernetesError
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import FakeLauncher
@@ -63,10 +63,11 @@ def other(index: int, state: State) -> Member:
 def begun(tmp_path: Path, *before: Member) -> BringUp:
     """An `add` of two hosts to a cluster of these nodes."""
     up = make(tmp_path, 2)
-    up.cluster_id, up.members = "abcd", Membership(before)
+    up.find = up.launcher.hosts
+    up.record = recorded(before)
     up.state.create()
     up.state.write_secret("secrets.json", Identities.make().to_secret())
-    up.state.write({"server": "https://192.0.2.1:20001", "members": written(up.members)})
+    up.save()
     return up
 
 
@@ -74,7 +75,7 @@ def grown(up: BringUp) -> Fails:
     """It fails when its nodes are started."""
     last = Fails()
     phases: Sequence[Any] = (
-        ConnectFurther(up.launcher.hosts),
+        ConnectFurther(),
         ProbeNodes(),
         CheckNodes(),
         RecordGrowth(),

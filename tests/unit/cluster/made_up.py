@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from usernetes_deploy.cluster.addressing import NetworkPlan, networks_of, parts_of
-from usernetes_deploy.cluster.membership import Member, Place, State
-from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.cluster.membership import Member, Membership, Place, State
+from usernetes_deploy.cluster.record import Record
+from usernetes_deploy.cluster.spec import ClusterSpec, dump, load
 from usernetes_deploy.launch.base import Host
 from usernetes_deploy.network.base import Peer
 from usernetes_deploy.network.keys import make_key_pair
@@ -52,4 +54,17 @@ def plan(members: list[Member], spec: ClusterSpec | None = None) -> NetworkPlan:
         publishing=frozenset(one.name for one in members),
         addresses={one.name: one.at.address for one in members},
         backend_objects=[],
+    )
+
+
+def recorded(members: Iterable[Member], spec: ClusterSpec | None = None) -> Record:
+    """A cluster of these members."""
+    return Record(
+        name="demo",
+        id="ab",
+        created=SINCE,
+        spec=dump(spec or load({"name": "demo"})),
+        bundle={"name": "0123", "digest": "0123456789abcdef", "root": "/opt/bundle"},
+        launcher={"launcher": "fake"},
+        members=Membership(members),
     )

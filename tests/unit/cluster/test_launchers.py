@@ -49,5 +49,5 @@ def test_only_ssh_takes_host_lists() -> None:
 
 def test_every_launcher_has_the_name_it_is_known_by() -> None:
     assert {name: kind(name).name for name in KINDS} == {name: name for name in KINDS}
-    with pytest.raises(UsageError, match=r"no launcher is called 'x'; known: local, ssh, flux"):
+    with pytest.raises(UsageError, match=r"no launcher is called 'x'; known: local, ssh, flux, slurm"):
         kind("x")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tests.unit.made_up import make_cluster
 from usernetes_deploy.cluster.nodes import stop_nodes
-from usernetes_deploy.cluster.record import members_of
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import FakeLauncher
 
 
 def test_logs_that_cannot_be_kept_keep_no_node_from_being_stopped(tmp_path: Path) -> None:
-    document = make_cluster(tmp_path, nodes=2).state.read()
+    record = Record.of(make_cluster(tmp_path, nodes=2).state.read())
     verbs: list[tuple[str, str]] = []
 
     def note(host: Host, argv: Sequence[str], _: bytes) -> Completed:
@@ -22,7 +22,7 @@ def test_logs_that_cannot_be_kept_keep_no_node_from_being_stopped(tmp_path: Path
 
     launcher = FakeLauncher(2, answers={"logs": note, "stop": note})
     said: list[str] = []
-    stop_nodes(launcher, document, members_of(document).to_stop(), keep=Path("/proc/nowhere"), say=said.append).check()
+    stop_nodes(launcher, record, record.members.to_stop(), keep=Path("/proc/nowhere"), say=said.append).check()
     assert sorted(verbs) == [("node0", "logs"), ("node0", "stop"), ("node1", "logs"), ("node1", "stop")]
     assert sorted(line.split(" were")[0] for line in said) == [
         "  warning: the logs of node0",
@@ -31,14 +31,12 @@ def test_logs_that_cannot_be_kept_keep_no_node_from_being_stopped(tmp_path: Path
 
 
 def test_only_those_whose_start_may_still_come_are_stopped_as_late(tmp_path: Path) -> None:
-    document = make_cluster(tmp_path, nodes=2).state.read()
+    record = Record.of(make_cluster(tmp_path, nodes=2).state.read())
     late: dict[str, bool] = {}
 
     def note(host: Host, argv: Sequence[str], _: bytes) -> Completed:
         late[host.name] = "--late" in argv
         return Completed(argv, 0, "", "")
 
-    stop_nodes(
-        FakeLauncher(2, answers={"stop": note}), document, members_of(document).to_stop(), late={"node1"}
-    ).check()
+    stop_nodes(FakeLauncher(2, answers={"stop": note}), record, record.members.to_stop(), late={"node1"}).check()
     assert late == {"node0": False, "node1": True}

@@ -42,7 +42,7 @@ def test_an_empty_spec_is_one_local_node() -> None:
         ({"name": "a" * 41}, "name", "at most 40"),
         ({"name": "demo\n"}, "name", "got 'demo\\n'"),
         ({"name": ""}, "name", "got ''"),
-        ({"launcher": "slurm"}, "launcher", "expected one of local, flux, ssh, got 'slurm'"),
+        ({"launcher": "pbs"}, "launcher", "expected one of local, flux, slurm, ssh, got 'pbs'"),
         ({"launcher": "ssh"}, "hosts", "needs at least one host"),
         ({"minNodes": 2}, "minNodes", "expected 1 to 1 (nodes), got 2"),
         ({"network": 3}, "network", "expected a mapping of fields, got 3"),

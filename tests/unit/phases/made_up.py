@@ -61,5 +61,9 @@ def make(
     table = {"": answers("debian-12-ready"), **(recorded or {})}
     launcher = FakeLauncher(nodes, behaviours=behaviours, answers={"sh": preflight(table)})  # type: ignore[dict-item]
     return BringUp(
-        wanted, launcher, ClusterState(tmp_path / "state", "demo"), locate(root, None), Report(io.StringIO())
+        spec=wanted,
+        launcher=launcher,
+        state=ClusterState(tmp_path / "state", "demo"),
+        found_bundle=locate(root, None),
+        report=Report(io.StringIO()),
     )

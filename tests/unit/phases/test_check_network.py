@@ -15,11 +15,13 @@ from tests.unit.made_up import FakeApi
 from tests.unit.phases.made_up import make
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.bundle import Bundle
+from usernetes_deploy.changes.phase import run
 from usernetes_deploy.cluster.membership import Membership
 from usernetes_deploy.commands.common import located
 from usernetes_deploy.errors import BundleError, TimedOut
 from usernetes_deploy.phases import check_network
 from usernetes_deploy.phases.check_network import Probe
+from usernetes_deploy.phases.connect_hosts import ConnectHosts
 
 DNS = "10.96.0.10"
 DOMAIN = "cluster.local"
@@ -130,8 +132,8 @@ class ProbeApi(FakeApi):
 def probe(tmp_path: Path) -> Probe:
     """The probe of a cluster of three simulated nodes."""
     up = make(tmp_path)
-    up.hosts = up.launcher.hosts()
-    up.members = Membership(member(index) for index in range(3))
+    run([ConnectHosts()], up, up.report)
+    up.record.members = Membership(member(index) for index in range(3))
     return Probe(up)
 
 

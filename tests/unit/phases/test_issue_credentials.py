@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
@@ -52,7 +53,7 @@ def test_nodes_that_come_later_are_signed_by_the_same_authority(tmp_path: Path) 
     run([*bringup.CHECK, RecordCluster(), PlanNetwork(), IssueCredentials()], up, up.report)
     kubeconfig, authority = up.state.kubeconfig.read_text(), up.nodes[0].files[CA]
     up.members.move("node0", State.STARTED)
-    up.hosts = up.hosts[1:]
+    up.found = replace(up.found, hosts=up.hosts[1:])
     run([PlanNetwork(), IssueCredentials()], up, up.report)
     assert [node.name for node in up.nodes] == ["node1"]
     assert up.nodes[0].files[CA] == authority

@@ -56,7 +56,17 @@ def everything_shown(up: BringUp, error: BaseException) -> str:
     calls = json.dumps([list(call.argv) for call in fake(up).calls])
     chain = "".join(traceback.format_exception(error))
     return "\n".join(
-        [said(up), up_log, record, calls, chain, str(error), repr(error), repr(up.state), repr(list(up.members))]
+        [
+            said(up),
+            up_log,
+            record,
+            calls,
+            chain,
+            str(error),
+            repr(error),
+            repr(up.state),
+            repr(list(up.members) if "_record" in vars(up) else ""),
+        ]
     )
 
 
@@ -195,7 +205,7 @@ def test_the_record_stays_when_a_node_could_not_be_stopped(tmp_path: Path, monke
     def cannot(*_: object, **__: object) -> Any:
         raise UsernetesError("node1: stuck")
 
-    monkeypatch.setattr("usernetes_deploy.phases.start_nodes.stop_nodes", cannot)
+    monkeypatch.setattr("usernetes_deploy.phases.stop_nodes.stop_nodes", cannot)
     with pytest.raises(TimedOut):
         bringup.up(up)
     assert "not undone: start the nodes: node1: stuck" in said(up)

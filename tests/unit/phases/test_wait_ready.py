@@ -15,7 +15,7 @@ from usernetes_deploy.changes.phase import run
 from usernetes_deploy.errors import NodeFailures, TimedOut
 from usernetes_deploy.launch.base import Outcome
 from usernetes_deploy.phases import wait_ready
-from usernetes_deploy.phases.check_network import PODS, Probe
+from usernetes_deploy.phases.check_network import PODS, CheckNetwork, Probe
 from usernetes_deploy.phases.wait_ready import WaitReady, explain, is_ready, ready_nodes
 
 ALIVE: dict[str, Any] = {"alive": True, "lastExit": None}
@@ -95,7 +95,7 @@ def test_a_moment_without_an_answer_does_not_end_the_wait(
 
     api = Hesitating({"/api/v1/nodes": {"items": [node_object("node0")]}})
     monkeypatch.setattr(type(up), "api", lambda *_: api)
-    assert WaitReady().apply(up) == "1 Ready"
+    assert WaitReady(meanwhile=CheckNetwork.begin).apply(up) == "1 Ready"
     assert left == []
     assert {manifest["kind"] for manifest in api.applied} == {"Service", "Pod"}  # the probe, once
     assert len(api.applied) == 2
@@ -113,7 +113,7 @@ def test_a_refusal_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(type(up), "api", lambda *_: Refusing({"/api/v1/nodes": ApiError("forbidden", 403)}))
     with pytest.raises(ApiError, match="forbidden"):
-        WaitReady().apply(up)
+        WaitReady(meanwhile=CheckNetwork.begin).apply(up)
 
 
 @pytest.mark.parametrize("deaths", [2, 3])
@@ -134,6 +134,6 @@ def test_a_component_that_dies_again_and_again_ends_the_wait_with_its_last_words
     monkeypatch.setattr(FakeApi, "ready", lambda _: True, raising=False)
     monkeypatch.setattr(Probe, "make", lambda *_: None)
     with pytest.raises(NodeFailures if deaths > 2 else TimedOut) as failed:
-        WaitReady().apply(up)
+        WaitReady(meanwhile=CheckNetwork.begin).apply(up)
     said = "ended 3 times in a row, last: exit code 1: {}" if deaths > 2 else "backing off (exit code 1: {})"
     assert f"kubelet {said.format(words)}" in str(failed.value)
