@@ -61,6 +61,8 @@ def node_config(
         registries=registries_of(spec),
         publishes=member.name in network.publishing,
         patience=float(spec.wait_seconds),
+        eviction_disk=spec.eviction.disk,
+        eviction_memory=spec.eviction.memory,
         files={**credentials.files[member.name], **(_first_files(spec, software) if control_plane else {})},
         manifests=objects if control_plane else [],
         **_addresses(member, network, spec),

@@ -64,6 +64,9 @@ class NodeConfig(NamedTuple):
     taints: list[dict[str, str]]  # {"key", "value", "effect"}
     extra_args: dict[str, dict[str, str]]  # program -> flag -> value: apiServer, controllerManager, scheduler, kubelet
     patience: float = 120.0  # seconds that its parts wait for each other: the spec's waitSeconds
+    eviction_disk: str = "1Gi"  # free on the node's disk before images and pods have to go; "0": never
+    eviction_memory: str = "100Mi"  # of memory
+    pod_pids: int = 0  # said by the keeper: how many processes and threads a pod may have; 0: no limit
     pod_cpus: str = ""  # said by the keeper: the CPUs of a job that has only some of its host's, as "0,1"
 
     @property

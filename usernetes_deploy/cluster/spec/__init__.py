@@ -18,6 +18,7 @@ from usernetes_deploy.cluster.spec.document import (
 from usernetes_deploy.cluster.spec.fields import (
     ClusterSpec,
     DeviceSpec,
+    EvictionSpec,
     ExtraArgsSpec,
     NetworkSpec,
     RegistrySpec,
@@ -32,6 +33,7 @@ __all__ = [
     "NAME",
     "ClusterSpec",
     "DeviceSpec",
+    "EvictionSpec",
     "ExtraArgsSpec",
     "NetworkSpec",
     "RegistrySpec",

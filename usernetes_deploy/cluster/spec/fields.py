@@ -69,6 +69,14 @@ class RegistrySpec:
 
 
 @dataclass(frozen=True)
+class EvictionSpec:
+    """How much has to be left of what a node shares with others, before its images and pods go."""
+
+    disk: str = _doc("free on the node's disk; below it unused images go, then pods. 0: never", "1Gi")
+    memory: str = _doc("of memory, below it pods go; only where limits are enforced. 0: never", "100Mi")
+
+
+@dataclass(frozen=True)
 class ExtraArgsSpec:
     """Further flags of Kubernetes' programs, without dashes: {audit-log-maxage: "7"}."""
 
@@ -101,6 +109,7 @@ class ClusterSpec:
         "etcd's data: disk survives a restart of the node; memory is faster, for throw-away clusters", "disk"
     )
     system_cpus: str | None = _doc("CPUs that Kubernetes' own processes are held to, as in 0-1,8; default: all", None)
+    eviction: EvictionSpec = _doc("", default_factory=EvictionSpec)
     devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods: {name, paths, count}", ())
     images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start, by their paths there", ())
     registries: tuple[RegistrySpec, ...] = _doc(

@@ -51,6 +51,9 @@ def impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
     )
     for path, port in (("apiPort", spec.api_port), ("meshPort", spec.mesh_port)):
         need(path, port is None or 1 <= port <= 65535, f"expected a port from 1 to 65535, got {port}")
+    for key, size in (("disk", spec.eviction.disk), ("memory", spec.eviction.memory)):
+        fits = bool(re.fullmatch(r"0|[1-9]\d*(|[KMGT]i)", size))
+        need(f"eviction.{key}", fits, f"expected a size as 500Mi or 2Gi, or 0 for never, got {size!r}")
     need("waitSeconds", spec.wait_seconds > 0, f"expected seconds > 0, got {spec.wait_seconds}")
     need(
         "systemCpus",
