@@ -12,6 +12,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.cluster import status as statuses
 from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, report, show
 from usernetes_deploy.errors import UsageError, UsernetesError
@@ -74,7 +75,7 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
     binary = f"{state.read()['bundle']['root']}/bin/kubectl"
     ours = {"KUBECONFIG": str(state.kubeconfig), "KUBECACHEDIR": str(state.directory / "kubectl")}  # gone with `down`
     try:
-        os.execve(binary, ["kubectl", *context.config.words], {**environment(), **ours})
+        os.execve(binary, ["kubectl", *context.config.words], {**beside(state, environment()), **ours})
     except OSError as error:
         raise UsernetesError(
             error.strerror or str(error),
