@@ -136,7 +136,7 @@ class SlurmJob:
         path = own_place() / f"{self.entry.number}.json"
         if path.exists():
             path.unlink(missing_ok=True)
-        elif not self._here() and self.state == "running":
+        elif not self.is_first_host() and self.state == "running":
             self._file(REMOVE, timeout=timeout)
 
     def record(self) -> Mapping[str, Secret] | None:
@@ -177,7 +177,8 @@ class SlurmJob:
         except (OSError, KeyError, UsernetesError):
             return []
 
-    def _here(self) -> bool:
+    def is_first_host(self) -> bool:
+        """Whether this process is on the job's first host."""
         return self.entry.first.partition(".")[0] == socket.gethostname().partition(".")[0]
 
     def _file(self, script: str, stdin: bytes = b"", timeout: float = STEP_SECONDS) -> Any:

@@ -47,6 +47,15 @@ class SlurmSystem:
         number = os.environ.get("SLURM_JOB_ID")
         return self.job(number) if number else None
 
+    def check_here(self) -> None:
+        """Within ``salloc`` we may be on a login host, where nobody would find the session."""
+        job = self.own_job()
+        if job and not job.is_first_host():
+            raise UsageError(
+                f"the first host of job {job.id} is {job.entry.first}, this is another one",
+                remedy="usernetes up --launcher slurm; or run the same by sbatch",
+            )
+
     def job(self, text: str) -> SlurmJob:
         """The job `text`."""
         if not self.names_job(text):
