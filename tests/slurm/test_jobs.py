@@ -41,6 +41,7 @@ def test_cancelling_leaves_nothing(clusters: Clusters, job: str) -> None:
     clusters.slurm.ask("scancel", job)
     clusters.nothing_left()
     print(f"scancel to nothing left: {time.monotonic() - began:.1f} s")
+    clusters.ended(job)
     code, said = clusters.refused("status", "--cluster", job)
     assert code == 2
     assert f"job {job} has ended: cancelled" in said

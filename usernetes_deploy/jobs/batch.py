@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from usernetes_deploy.errors import Secret
 from usernetes_deploy.launch.base import Host, Launcher
 
-State = Literal["pending", "running", "ended"]
+State = Literal["pending", "running", "ending", "ended"]
 
 
 class JobLauncher(Launcher, Protocol):

@@ -58,10 +58,12 @@ class SlurmJob:
         return self.entry.user_id
 
     @property
-    def state(self) -> Literal["pending", "running", "ended"]:
+    def state(self) -> Literal["pending", "running", "ending", "ended"]:
         """Where the job is in its life."""
         if self.entry.state in PENDING:
             return "pending"
+        if self.entry.state == "COMPLETING":
+            return "ending"
         return "running" if self.entry.state in ACTIVE else "ended"
 
     @property
