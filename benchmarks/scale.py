@@ -35,13 +35,16 @@ BOOT = 3.0  # seconds from the start of a node to Ready
 
 
 class SimulatedApi:
-    """The API of simulated nodes: each is Ready `BOOT` seconds after it was started, `never` excepted."""
+    """The API of simulated nodes and their probe pods: Ready `BOOT` seconds after the start, but for `never`."""
+
+    server = "https://simulated"
 
     def __init__(self, fake: Any, nodes: Sequence[str], never: str) -> None:
         self._fake = fake
         self._nodes = nodes
         self._never = never
         self._since: dict[str, float] = {}
+        self._pods: dict[str, Any] = {}  # by node
 
     def ready(self) -> bool:
         """The first node carries it."""
@@ -50,14 +53,26 @@ class SimulatedApi:
     def get(self, path: str) -> Any:
         """Nodes and pods, parsed from JSON as they would come over the line."""
         ready = self._ready()
-        items = ",".join(_object("/pods" in path, name, name in ready) for name in self._nodes)
+        if "/pods" in path:
+            items = ",".join(_pod(pod, name in ready) for name, pod in self._pods.items())
+        else:
+            items = ",".join(_object(name, name in ready) for name in self._nodes)
         return json.loads(f'{{"items": [{items}]}}')
+
+    def request(self, method: str, _path: str, body: Any = None) -> None:
+        """Pods come and go."""
+        if method == "POST":
+            self._pods[body["spec"]["nodeName"]] = body
 
     def apply(self, manifest: Any) -> None:
         """Taken as done."""
 
-    def delete(self, manifest: Any, grace: int | None = None) -> None:
-        """Taken as done."""
+    def delete(self, manifest: Any, grace: int | None = None) -> None:  # noqa: ARG002
+        """Pods go; the rest is taken as done."""
+        if manifest["kind"] == "Pod":
+            self._pods = {
+                node: pod for node, pod in self._pods.items() if pod["metadata"]["name"] != manifest["metadata"]["name"]
+            }
 
     def close(self) -> None:
         """Nothing is open."""
@@ -70,8 +85,8 @@ class SimulatedApi:
 
 
 @functools.cache  # writing JSON is the server's work, reading it the driver's
-def _object(pod: bool, name: str, ready: bool) -> str:
-    return json.dumps(_pod(name, ready) if pod else _node(name, ready))
+def _object(name: str, ready: bool) -> str:
+    return json.dumps(_node(name, ready))
 
 
 def _node(name: str, ready: bool) -> dict[str, Any]:
@@ -93,9 +108,9 @@ def _node(name: str, ready: bool) -> dict[str, Any]:
     }
 
 
-def _pod(name: str, ready: bool) -> dict[str, Any]:
+def _pod(pod: Any, ready: bool) -> str:
     condition = {"type": "Ready", "status": "True" if ready else "False"}
-    return {"metadata": {"name": name}, "spec": {"nodeName": name}, "status": {"conditions": [condition]}}
+    return json.dumps({**pod, "status": {"conditions": [condition]}})
 
 
 def facts_of(host: Any, script: str) -> str:

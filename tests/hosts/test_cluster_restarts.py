@@ -147,6 +147,15 @@ def restart_and_see(cluster: Cluster, what: str, index: int) -> None:
     wait_for(lambda: cluster.usernetes("kubectl", "get", "--raw", path).stdout == "ok", "its kubelet answers", 60)
 
 
+def test_after_all_this_no_thread_of_a_node_has_ended_unseen(cluster: Cluster) -> None:
+    for index, node in enumerate(cluster.status()["nodes"]):
+        for name in ("node.log", "keeper.log"):
+            words = (cluster.node_folder(index) / "logs" / name).read_text(errors="replace")
+            assert "Exception in thread" not in words, words
+            assert "Traceback" not in words, words
+        assert all(thread["working"] for thread in node["threads"]), node["threads"]
+
+
 def test_a_node_whose_keeper_dies_is_gone_and_says_so_until_down_cleans_it(cluster: Cluster) -> None:
     folder = cluster.node_folder(1)
     inside = pid_namespace(folder)

@@ -205,11 +205,12 @@ def furnished(virtual_hosts: VirtualHosts) -> Iterator[VirtualHosts]:
     virtual_hosts.on(second, f"rm -f {' '.join(OURS)}")
     virtual_hosts.on(
         second,
-        "mkdir -p /tmp/fakes /tmp/cgroup /tmp/kernel /tmp/linger /run/systemd/system /etc/flux/system/conf.d"
+        "mkdir -p /tmp/fakes /tmp/cgroup /tmp/kernel /tmp/linger /run/systemd/system /etc/flux/system/conf.d /etc/slurm"
         " /etc/firewalld/services /etc/apparmor.d /var/lib/systemd/linger;"
         "touch /tmp/cgroup/cgroup.controllers; echo 1 > /tmp/kernel/apparmor_restrict_unprivileged_userns;"
         "mount --bind /tmp/fakes /usr/local/sbin; mount --bind /tmp/cgroup /sys/fs/cgroup;"
         "mount --bind /tmp/kernel /proc/sys/kernel; mount --bind /tmp/linger /var/lib/systemd/linger;"
+        "echo epilog=/site/epilog > /etc/slurm/slurm.conf;"
         "getent passwd flux >/dev/null || useradd --system flux",
     )
     for name, body in FAKES.items():
@@ -217,13 +218,14 @@ def furnished(virtual_hosts: VirtualHosts) -> Iterator[VirtualHosts]:
         virtual_hosts.on(second, f"cat > /tmp/fakes/{name} <<'END'\n{script}END\nchmod 755 /tmp/fakes/{name}")
     yield virtual_hosts
     virtual_hosts.on(
-        second, "umount /usr/local/sbin /sys/fs/cgroup /proc/sys/kernel /var/lib/systemd/linger; rm -r /etc/flux"
+        second,
+        "umount /usr/local/sbin /sys/fs/cgroup /proc/sys/kernel /var/lib/systemd/linger; rm -r /etc/flux /etc/slurm",
     )
 
 
-def test_cgroups_apparmor_firewall_and_flux_are_set_up_where_they_are(furnished: VirtualHosts) -> None:
+def test_cgroups_apparmor_firewall_flux_and_slurm_are_set_up_where_they_are(furnished: VirtualHosts) -> None:
     second = furnished.names[1]
-    options = ("--tags", "cgroup_delegation,apparmor_userns,firewall,flux")
+    options = ("--tags", "cgroup_delegation,apparmor_userns,firewall,flux,slurm")
     variables = {"usernetes_user": furnished.user, "usernetes_flux_sdexec": True}
     before = snapshot(furnished, second)
 
@@ -242,6 +244,9 @@ def test_cgroups_apparmor_firewall_and_flux_are_set_up_where_they_are(furnished:
     assert '<port port="20000-29999" protocol="udp"/>' in service
     assert furnished.on(second, "sh -n /etc/flux/system/epilog.d/90-usernetes; echo $?") == "0\n"
     assert 'service = "sdexec"' in furnished.on(second, "cat /etc/flux/system/conf.d/usernetes.toml")
+    assert furnished.on(second, "sh -n /etc/slurm/epilog.d/90-usernetes; echo $?") == "0\n"
+    assert "Add Epilog=/etc/slurm/epilog.d/* (now: /site/epilog)" in done.output
+    assert "Add ProctrackType=proctrack/cgroup" in done.output
     calls = furnished.on(second, "cat /tmp/calls")
     assert "apparmor_parser --replace /etc/apparmor.d/usernetes" in calls
     assert f"loginctl enable-linger {furnished.user}" in calls
@@ -267,25 +272,31 @@ def test_the_firewall_lets_in_one_network_only_when_it_is_named(furnished: Virtu
     assert furnished.on(second, "ls /etc/fake-rules /etc/fake-service", check=False) == ""
 
 
-def test_the_epilog_ends_nodes_of_its_job_only(virtual_hosts: VirtualHosts) -> None:
+EPILOGS = {
+    "flux": ("FLUX_JOB_ID", "FLUX_JOB_USERID", "FLUX_ENCLOSING_ID"),
+    "slurm": ("SLURM_JOB_ID", "SLURM_JOB_UID", "SLURM_JOB_ID"),
+}
+
+
+@pytest.mark.parametrize("system", EPILOGS)
+def test_the_epilog_ends_nodes_of_its_job_only(virtual_hosts: VirtualHosts, system: str) -> None:
     name = virtual_hosts.names[0]
-    epilog = (ROOT / "playbooks/roles/flux/files/epilog").read_text()
+    job, user, remote = EPILOGS[system]
+    epilog = (ROOT / "playbooks/roles" / system / "files/epilog").read_text()
     virtual_hosts.on(name, f"cat > /tmp/epilog <<'END'\n{epilog}END\nchmod 755 /tmp/epilog; mkdir -p /tmp/bin")
     virtual_hosts.on(name, "printf '#!/bin/sh\\necho $4\\n' > /tmp/bin/flux; chmod 755 /tmp/bin/flux")
     started = {}
     for label, variable, program in (
-        ("of this job", "FLUX_ENCLOSING_ID=42", "/var/tmp/usernetes-1000/program/1a2b3c4d5e6f7a8b/node.pyz"),
-        ("of this job, by the local launcher", "FLUX_JOB_ID=42", "/home/u/.cache/usernetes/node/node-1a2b3c4d.pyz"),
-        ("of another job", "FLUX_JOB_ID=43", "/var/tmp/usernetes-1000/program/1a2b3c4d5e6f7a8b/node.pyz"),
-        ("another program of this job", "FLUX_JOB_ID=42", "/var/tmp/workflow"),
+        ("of this job", f"{remote}=42", "/var/tmp/usernetes-1000/program/1a2b3c4d5e6f7a8b/node.pyz"),
+        ("of this job, by the local launcher", f"{job}=42", "/home/u/.cache/usernetes/node/node-1a2b3c4d.pyz"),
+        ("of another job", f"{job}=43", "/var/tmp/usernetes-1000/program/1a2b3c4d5e6f7a8b/node.pyz"),
+        ("another program of this job", f"{job}=42", "/var/tmp/workflow"),
     ):
         words = f"{program} run --directory=/var/tmp/usernetes-1000/a1b2c3d4-0 --die-with-parent"
         script = f"exec env {variable} python3 -c 'import time; time.sleep(600)' {words}"
         started[label] = subprocess.Popen(virtual_hosts.argv_on(name, "sh", "-c", script, user=virtual_hosts.user))
     virtual_hosts.on(name, "sleep 0.5")
-    said = virtual_hosts.on(
-        name, f"PATH=/tmp/bin:$PATH FLUX_JOB_ID=42 FLUX_JOB_USERID=$(id -u {virtual_hosts.user}) /tmp/epilog 2>&1"
-    )
+    said = virtual_hosts.on(name, f"PATH=/tmp/bin:$PATH {job}=42 {user}=$(id -u {virtual_hosts.user}) /tmp/epilog 2>&1")
     try:
         assert started["of this job"].wait(timeout=5) == -9
         assert started["of this job, by the local launcher"].wait(timeout=5) == -9

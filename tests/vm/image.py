@@ -7,8 +7,8 @@ own apt uses. Everything lies in one work folder and is made once::
     lib/         the Python packages we need    bundle.img  the bundle's cache, as one ext4 file system
     key          the SSH key of the machine's users
 
-A machine has the users root, alice (uid 1001: cgroup controllers delegated, lingering, as docs/admin.md prepares) and
-bob (uid 1002: nothing delegated, as on a host that nobody prepared).
+A machine has the users root, alice (uid 1001: cgroup controllers delegated, lingering, as docs/admin.md prepares),
+bob (uid 1002: nothing delegated, as on a host that nobody prepared) and carol (uid 1003: the same, for batch jobs).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PACKAGES = [
     "login",
 ]
 CHECKOUT = Path(__file__).resolve().parents[2]
-USERS = {"alice": 1001, "bob": 1002}
+USERS = {"alice": 1001, "bob": 1002, "carol": 1003}
 NOT_IN_THE_GUEST = ("ansible-core",)  # only `usernetes prepare` needs it
 
 FILES = {
@@ -63,8 +63,8 @@ FILES = {
     "etc/ssh/sshd_config.d/vm.conf": "UseDNS no\nPermitRootLogin prohibit-password\nMaxStartups 50\n",
     "etc/systemd/system/user@1001.service.d/delegate.conf": "[Service]\nDelegate=cpu cpuset io memory pids\n",
     "var/lib/systemd/linger/alice": "",
-    "etc/subuid": "alice:200000:65536\nbob:300000:65536\n",
-    "etc/subgid": "alice:200000:65536\nbob:300000:65536\n",
+    "etc/subuid": "alice:200000:65536\nbob:300000:65536\ncarol:400000:65536\n",
+    "etc/subgid": "alice:200000:65536\nbob:300000:65536\ncarol:400000:65536\n",
     "etc/sysctl.d/60-usernetes.conf": "fs.inotify.max_user_instances = 1024\n",
     "etc/profile.d/vm.sh": (
         "export PYTHONPATH=/opt/usernetes/src:/opt/usernetes/lib USERNETES_BUNDLE_CACHE=/var/lib/usernetes/cache\n"

@@ -33,6 +33,7 @@ TAGS = (
     "apparmor_userns",
     "firewall",
     "flux",
+    "slurm",
 )
 
 SSH_ARGUMENTS = "-C -o ControlMaster=auto -o ControlPersist=20s -o ServerAliveInterval=5 -o ServerAliveCountMax=3"

@@ -53,6 +53,17 @@ def divide(node: str) -> Path:
     return top / f"usernetes-{node}"
 
 
+def most_pids(cgroup: Path) -> int:
+    """How many processes and threads fit into a cgroup by its own limit and those above it; 0: as many as can be."""
+    found = []
+    for folder in (cgroup, *cgroup.parents):
+        with contextlib.suppress(OSError, ValueError):  # the root has no limit, and "max" is none
+            found.append(int((folder / "pids.max").read_text()))
+        if folder == MOUNT:
+            break
+    return min(found, default=0)
+
+
 def _empty(top: Path, outside: Path) -> None:
     """Move every process of `top` to `outside`; raises `OSError`."""
     for _ in range(TRIES):

@@ -132,6 +132,8 @@ class Keeper:
             hold_to(self.config.system_cpus, name)
             if self.config.cgroups == "delegated":
                 self._cgroup = cgroups.divide(root.name)
+                # Half: a pod that makes ever more processes must not keep the node, and the user, from making any.
+                self.config = self.config._replace(pod_pids=cgroups.most_pids(self._cgroup.parent) // 2)
         except UsernetesError as error:
             # A launcher may not hear our stderr; `status` shows this log where there is no keeper.
             (self.config.logs / "node.log").write_text(f"{error}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ ROOT = Path("/var/lib/kubelet")
 TIMER_SLACK = 0.005  # seconds; its volume manager looks for work every 100 ms
 
 
-def configuration(config: NodeConfig) -> dict[str, Any]:
+def configuration(config: NodeConfig, limits: Mapping[str, int] | None = None) -> dict[str, Any]:
     """KubeletConfiguration (JSON is YAML).
 
     Most of what a kubelet does at rest is to look again at what has not changed: those periods are long here, and what
-    would make them matter (eviction, static pods from files, volume metrics) is either evented or off.
+    would make them matter (static pods from files, volume metrics) is either evented or off. `limits`: see `eviction`.
     """
     document: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -43,20 +44,16 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "protectKernelDefaults": False,
-        "localStorageCapacityIsolation": False,  # else it measures every pod's files every ten seconds; see `storage`
         "makeIPTablesUtilChains": False,
         "registerNode": True,
+        "registerWithTaints": config.taints,
         "nodeLeaseDurationSeconds": 60,
         # How late the count of a device may be: the kubelet looks for changes no oftener than this.
         "nodeStatusUpdateFrequency": "5s" if config.devices else "30s",
         "nodeStatusReportFrequency": "5m0s",
         "syncFrequency": "1m0s",
         "fileCheckFrequency": "1m0s",
-        "volumeStatsAggPeriod": "-1s",
-        "imageMinimumGCAge": "1h0m0s",
-        "imageGCHighThresholdPercent": 100,
-        "evictionHard": {},
-        "evictionPressureTransitionPeriod": "0s",
+        **eviction(limits),
         "maxPods": 250,
         "serializeImagePulls": False,
         "shutdownGracePeriod": "0s",
@@ -71,13 +68,35 @@ def configuration(config: NodeConfig) -> dict[str, Any]:
         document.update(cgroupsPerQOS=False, enforceNodeAllocatable=["none"])
     else:
         document.update(cgroupRoot="/", cgroupsPerQOS=True, enforceNodeAllocatable=["pods"])
+        if config.pod_pids:
+            document["podPidsLimit"] = config.pod_pids
     return document
 
 
-def write_config(config: NodeConfig) -> Path:
+def eviction(limits: Mapping[str, int] | None) -> dict[str, Any]:
+    """When images and pods have to go: below these `limits` in bytes, by the kubelet's name of what runs out.
+
+    The node shares its disk with the host's other users, so nothing here is a percentage: a large disk that others
+    have filled to 90 % is no reason to remove our images, which may be from archives that nobody can pull again. What
+    counts is that some room is left, for the node and for the others. Below it unused images go first, then pods.
+    A kubelet that watches measures every pod's files all the time, which costs half as much again at rest: without
+    `limits` it does not. See `room`.
+    """
+    hard = {name: str(size) for name, size in (limits or {}).items()}
+    return {
+        "localStorageCapacityIsolation": bool(hard),  # else it sees no disk; see `storage`
+        "volumeStatsAggPeriod": "10s" if hard else "-1s",
+        "imageMinimumGCAge": "1h0m0s",
+        "imageGCHighThresholdPercent": 100,
+        "evictionHard": hard,
+        "evictionPressureTransitionPeriod": "1m0s" if hard else "0s",
+    }
+
+
+def write_config(config: NodeConfig, limits: Mapping[str, int] | None = None) -> Path:
     """Write the configuration where the kubelet reads it; returns the path."""
     path = RUN / "kubelet.json"
-    path.write_text(json.dumps(configuration(config), indent=1))
+    path.write_text(json.dumps(configuration(config, limits), indent=1))
     return path
 
 
@@ -93,6 +112,7 @@ def argv(config: NodeConfig) -> list[str]:
         f"--root-dir={ROOT}",
         "--housekeeping-interval=60s",
         *([f"--node-labels={labels}"] if labels else []),
+        *config.further("kubelet"),
     ]
 
 

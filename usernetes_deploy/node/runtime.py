@@ -10,6 +10,7 @@ from usernetes_deploy.errors import CommandFailed
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, POD_CPUS, RUN, NodeConfig
 
 PAUSE = "localhost/usernetes/pause:3.10.2"
+CONFIG = RUN / "containerd.toml"
 HELPERS = RUN / "bin"
 # One Go helper under four names: by its name it wraps the shim or runc, for pods of the mesh or of the host's network.
 SHIM, SHIM_NATIVE = "containerd-shim-usernetes-v2", "containerd-shim-usernetes-native-v2"
@@ -18,8 +19,10 @@ TIMER_SLACK = 0.001  # seconds; halves the wake-ups of containerd at rest. What 
 BASE_IMAGES = ("pause", "busybox")
 
 
-def write_config(config: NodeConfig, cni_dir: Path, snapshotter_name: str) -> Path:
+def write_config(config: NodeConfig, cni_dir: Path, snapshotter_name: str, *, watching: bool = False) -> Path:
     """Write containerd's configuration and the helper links; returns its path.
+
+    `watching`: it measures what containers write ten times a minute, for the kubelet to know whose pod fills the disk.
 
     `disable_cgroup` is gone from containerd 2, so where cgroups are not delegated the OCI wrapper drops them from each
     container. `runtime_type` stays ``io.containerd.runc.v2``: any other type loses its options.
@@ -27,8 +30,9 @@ def write_config(config: NodeConfig, cni_dir: Path, snapshotter_name: str) -> Pa
     HELPERS.mkdir(parents=True, exist_ok=True)
     for name in (SHIM, SHIM_NATIVE, RUNC, RUNC_NATIVE):
         link = HELPERS / name
-        if link.is_symlink():
-            link.unlink()
+        if link.is_symlink() and str(link.readlink()) == config.binary("usernetes-oci"):
+            continue  # shims may be starting by it
+        link.unlink(missing_ok=True)
         link.symlink_to(config.binary("usernetes-oci"))
 
     def runtime(name: str, shim: str, runc: str) -> str:
@@ -41,8 +45,7 @@ def write_config(config: NodeConfig, cni_dir: Path, snapshotter_name: str) -> Pa
   BinaryName = {json.dumps(str(HELPERS / runc))}
 """
 
-    path = RUN / "containerd.toml"
-    path.write_text(
+    CONFIG.write_text(
         f"""version = 3
 root = {json.dumps(str(config.root / "containerd"))}
 state = "/run/containerd/state"
@@ -55,7 +58,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container
   address = "{CONTAINERD_SOCKET}"
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "{snapshotter_name}"
-  stats_collect_period = 3600
+  stats_collect_period = {6 if watching else 3600}
 [plugins."io.containerd.cri.v1.images".registry]
   config_path = {json.dumps(str(config.root / "registries"))}
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -76,7 +79,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container
 {runtime("usernetes", SHIM, RUNC)}{runtime("native", SHIM_NATIVE, RUNC_NATIVE)}""",
         encoding="utf-8",
     )
-    return path
+    return CONFIG
 
 
 def write_registries(config: NodeConfig) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network.base import Context
-from usernetes_deploy.node import cgroups, control, devices, filesystem, kubelet, proxy, runtime
+from usernetes_deploy.node import cgroups, control, devices, filesystem, kubelet, proxy, room, runtime
 from usernetes_deploy.node.cluster_api import as_kubelet, wait_for_api
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
 from usernetes_deploy.node.first_node import FirstNode
@@ -46,6 +46,8 @@ class Supervisor:
         self.network = NetworkPart(config, self.network_context())
         self.status.host_address = lambda: self.network.host_address
         self._images = threading.Event()
+        self._loads: list[threading.Thread] = []
+        self._watching = False  # the kubelet, over what the node runs out of
 
     def nr(self, argv: Sequence[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a short command in the node's network namespace to its end."""
@@ -134,17 +136,16 @@ class Supervisor:
         self.status.mark("network")
         self.status.snapshotter = runtime.snapshotter(config)
         runtime.write_registries(config)
-        containerd_config = runtime.write_config(config, config.root / "cni", self.status.snapshotter)
+        self._watching = bool(room.short_of(config))
         containerd = self.spawn(
             "containerd",
-            [config.binary("containerd"), f"--config={containerd_config}"],
+            [config.binary("containerd"), f"--config={runtime.CONFIG}"],
             env=runtime.environment(config),
-            prepare=lambda: Path(CONTAINERD_SOCKET).unlink(missing_ok=True),
+            prepare=self._before_containerd,
             started=self.containerd_started,
             timer_slack=runtime.TIMER_SLACK,
         )
         proxy.write_config(config)
-        kubelet.write_config(config)
         self.spawn(
             "kubelet",
             kubelet.argv(config),
@@ -159,6 +160,8 @@ class Supervisor:
                 "devices", [config.binary("usernetes-devices")], stdin=lambda: json.dumps(config.devices).encode()
             )
         self.spawn("kube-proxy", proxy.argv(config), env=proxy.environment(), prepare=lambda: wait_for_api(config))
+        if not self._watching:
+            begin("room", self._watch_room)
         publishing = Publishing(config, self.netns.parent / "api.sock")
         publishing.start(begin)
         if config.interface != "lo":
@@ -178,13 +181,13 @@ class Supervisor:
         )
         self.status.mark("containerd")
         if not self._images.is_set():
-            threads = [
+            self._loads = [
                 threading.Thread(target=self._load_image, args=(archive,))
                 for archive in runtime.base_images(self.config)
             ]
-            for thread in threads:
+            for thread in self._loads:
                 thread.start()
-            threads[0].join()  # the pause image: without it no pod starts
+            self._loads[0].join()  # the pause image: without it no pod starts
             self._images.set()
             self.status.mark("images")
 
@@ -194,9 +197,15 @@ class Supervisor:
         except Exception as error:  # whatever it is, pods will lack the image
             self.status.problem(str(error))
 
+    def _before_containerd(self) -> None:
+        config = self.config
+        runtime.write_config(config, config.root / "cni", self.status.snapshotter, watching=self._watching)
+        Path(CONTAINERD_SOCKET).unlink(missing_ok=True)
+
     def _before_kubelet(self, containerd: Component) -> None:
         until(containerd.ready.is_set, self.config.patience, "containerd is ready", pause=SOON, longest=0.1)
         wait_for_api(self.config, serving=True)
+        kubelet.write_config(self.config, room.limits(self.config) if self._watching else None)
 
     def _tell_storage(self, process: subprocess.Popen[bytes]) -> None:
         """Complete the Node's status as soon as its kubelet has made it."""
@@ -218,6 +227,20 @@ class Supervisor:
         """No thread should come here; one that does is seen at least."""
         name = args.thread.name if args.thread else "a thread"
         self.status.problem(f"{name} has ended: {args.exc_type.__name__}: {args.exc_value}")
+
+    def _watch_room(self) -> None:
+        """Until little is left of something: then the kubelet watches it, and has pods go if need be.
+
+        containerd tells it what containers have written. Pods run on while the two are started again.
+        """
+        while not (short := room.short_of(self.config)):
+            time.sleep(room.LOOK)
+        self._images.wait()
+        for load in self._loads:
+            load.join()  # a containerd that is started again would cut them short
+        self._watching = True
+        for name in ("containerd", "kubelet"):
+            self.status.components[name].restart(f"{short}: from now on it watches over that")
 
     def _change_network(self, request: Mapping[str, Any]) -> None:
         self.network.replace(request["network"])

@@ -156,10 +156,10 @@ def neighbours(members: Sequence[str]) -> dict[str, str]:
 def pause_after(took: float) -> float:
     """Seconds until the next look, so that many nodes' long answers do not keep the API busy with us.
 
-    >>> pause_after(0.01), pause_after(0.2)
-    (0.1, 0.8)
+    >>> pause_after(0.01), pause_after(0.2), pause_after(10)
+    (0.1, 0.8, 2.0)
     """
-    return max(0.1, 4 * took)
+    return min(max(0.1, 4 * took), 2.0)
 
 
 def create(api: Api, pod: Mapping[str, Any]) -> None:

@@ -28,3 +28,22 @@ def test_a_job_with_its_whole_host_reserves_nothing(tmp_path: Path, monkeypatch:
     node = config(tmp_path, pod_cpus=keeper.share_of_the_host())
     assert POD_CPUS not in runtime.environment(node)
     assert "systemReserved" not in kubelet.configuration(node)
+
+
+def test_a_kubelet_at_rest_measures_nothing(tmp_path: Path) -> None:
+    found = kubelet.configuration(config(tmp_path, cgroups="delegated"))
+    assert (found["evictionHard"], found["localStorageCapacityIsolation"]) == ({}, False)
+
+
+def test_a_kubelet_that_watches_goes_by_what_is_left_and_never_by_a_percentage(tmp_path: Path) -> None:
+    found = kubelet.configuration(config(tmp_path), {"nodefs.available": 1 << 30})
+    assert found["evictionHard"] == {"nodefs.available": "1073741824"}
+    assert found["localStorageCapacityIsolation"]
+    assert found["volumeStatsAggPeriod"] == "10s"
+    assert found["imageGCHighThresholdPercent"] == 100
+
+
+def test_a_pod_may_have_as_many_processes_as_the_keeper_says(tmp_path: Path) -> None:
+    assert kubelet.configuration(config(tmp_path, cgroups="delegated", pod_pids=500))["podPidsLimit"] == 500
+    for node in (config(tmp_path, cgroups="delegated"), config(tmp_path, pod_pids=500)):
+        assert "podPidsLimit" not in kubelet.configuration(node)
