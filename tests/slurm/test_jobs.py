@@ -92,7 +92,7 @@ def test_a_cluster_grows_into_a_further_job_and_gives_it_back(clusters: Clusters
     jobs = slurm.ask("squeue", "--me", "--noheader", "--format=%i %k").splitlines()
     assert f"usernetes_joins={job}" in "\n".join(jobs)
     nodes = json.loads(clusters.usernetes("status", "--cluster", job, "--json"))["nodes"]
-    assert [node["state"] for node in nodes] == ["Ready"] * 3
+    assert [node["ready"] for node in nodes] == [True] * 3
     clusters.usernetes("remove", "sl2", "--cluster", job)
     wait_until(lambda: slurm.ask("squeue", "--me", "--noheader", "--format=%i") == job, "the join job's end", 30)
     slurm.ask("scancel", job)

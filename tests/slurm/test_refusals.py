@@ -45,7 +45,7 @@ def test_a_job_that_waits_in_the_queue_says_why(verbs: Clusters, slurm: Slurm) -
 def test_more_nodes_than_there_are_hosts_are_refused(verbs: Clusters) -> None:
     code, said = verbs.refused("up", "--launcher", "slurm", "--nodes", "9")
     assert (code, "sbatch" in said) == (2, True)
-    assert "Node count specification invalid" in said or "More processors requested" in said or "not available" in said
+    assert "not available" in said or "Node count" in said or "More processors" in said
 
 
 def test_a_partition_that_is_not_there_is_refused(verbs: Clusters) -> None:

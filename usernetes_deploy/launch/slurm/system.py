@@ -85,6 +85,8 @@ class SlurmSystem:
         argv += [f"--time={minutes_of(time_limit)}"] if time_limit else []
         argv += [f"--partition={queue}"] if queue else []
         try:
+            # What can never run is refused by this; a submission of it may wait in the queue for ever.
+            self.slurm.command(*argv, "--test-only", stdin=script)
             text = self.slurm.command(*argv, stdin=script).strip()
         except CommandFailed as error:
             lines = [
