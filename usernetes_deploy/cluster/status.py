@@ -96,6 +96,7 @@ def node_status(
     place = member.at
     return {
         "name": member.name,
+        "state": str(member.state),
         "host": member.host.name,
         "address": node.get("hostAddress") or place.address,
         "interface": place.interface,
@@ -169,6 +170,9 @@ def text(found: Mapping[str, Any]) -> str:
         if not node["alive"] and not node["error"]:
             who = f"its keeper (pid {node['keeper']}) is gone" if node["keeper"] else "it has no keeper"
             lines.append(f"{node['name']}: {who}; its logs are in {node['directory']}/logs")
+        if node["state"] == "leaving":
+            name = node["name"]
+            lines.append(f"{name}: it is leaving; fix, when no `remove` is at work any more: usernetes remove {name}")
         lines += [
             f"{node['name']}: {item['name']} was restarted {item['restarts']} times, last: {how_last(item)}"
             for item in node["components"]

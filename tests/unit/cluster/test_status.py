@@ -83,6 +83,10 @@ ILLNESSES: dict[str, tuple[Callable[[MadeUp], object], str]] = {
         lambda made_up: with_members(made_up, replace(member(2, State.GIVEN_UP), place=None, why="no answer")),
         "given up: node2: no answer",
     ),
+    "a node whose removal was broken off": (
+        lambda made_up: with_members(made_up, member(1, State.LEAVING)),
+        "node1: it is leaving; fix, when no `remove` is at work any more: usernetes remove node1",
+    ),
     "a node that is lost": (
         lambda made_up: lose(made_up, "node1"),
         "lost: node1 at ",
