@@ -24,7 +24,7 @@ from usernetes_deploy.waiting import retry, until
 START_SECONDS = 60.0
 # What `srun` adds to the output of a command: its exit code comes as ours, too.
 _REMARKS = re.compile(
-    r"^srun: (error: \S+: task \d+: (Exited with exit code|Killed|Terminated)|Terminating|launch/slurm|cluster config).*"
+    r"^srun: (error: \S+: task \d+: (Exited with exit|Killed|Terminated)|Terminating|launch/slurm|cluster config).*"
 )
 # No step came to be: `srun`'s own words, of which some pass by themselves (slurmctld has just been started again).
 _REFUSED = re.compile(r"^srun: error: (Unable to|Task launch|Invalid|Required node|Requested|.*expired|slurm_).*", re.M)
