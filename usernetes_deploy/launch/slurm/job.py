@@ -108,7 +108,7 @@ class SlurmJob:
         return {
             "show": f"squeue --jobs={self.id} --start",
             "cancel": f"scancel {self.id}",
-            "output": f"scontrol show job {self.id}",
+            "output": f"cat {own_place()}/{self.entry.number}.out, or the StdOut of: scontrol show job {self.id}",
         }
 
     def again(self) -> SlurmJob:
@@ -174,7 +174,9 @@ class SlurmJob:
     def last_words(self) -> Sequence[str]:
         """The last lines of the job's output file, where it can be read from here."""
         try:
-            path = Path(self.slurm.details(self.entry.number)["StdOut"])
+            path = own_place() / f"{self.entry.number}.out"  # of a job that `usernetes` submitted
+            if not path.exists():
+                path = Path(self.slurm.details(self.entry.number)["StdOut"])
             return path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
         except (OSError, KeyError, UsernetesError):
             return []
