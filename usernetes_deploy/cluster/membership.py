@@ -176,7 +176,7 @@ class Membership:
         for member in self:
             if member.index == 0:
                 return member
-        raise UsernetesError("no member carries the control plane", tried="read cluster.json")
+        raise UsernetesError("no member carries the control plane")
 
     def named(self, name: str) -> Member:
         """The node of this name; raises `UsageError` that says which there are."""
