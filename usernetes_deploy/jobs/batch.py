@@ -17,8 +17,9 @@ from typing import Any, Literal, Protocol
 
 from usernetes_deploy.errors import Secret
 from usernetes_deploy.launch.base import Host, Launcher
+from usernetes_deploy.launch.site import Site, Wanted
 
-State = Literal["pending", "running", "ended"]
+State = Literal["pending", "running", "ending", "ended"]
 
 
 class JobLauncher(Launcher, Protocol):
@@ -114,6 +115,9 @@ class BatchSystem(Protocol):
     def own_job(self) -> BatchJob | None:
         """The job that this process is in; None outside one."""
 
+    def check_here(self) -> None:
+        """Raise `UsageError` where our own job's session cannot be: it has to be on the job's first host."""
+
     def job(self, text: str) -> BatchJob:
         """The job with the id `text`, ended ones included. Raises `UsageError` when there is none."""
 
@@ -139,3 +143,12 @@ class BatchSystem(Protocol):
 
     def before_cancel(self, document: Mapping[str, Any]) -> None:
         """What has to be done in the job's first process when it is cancelled; `document` is the cluster's record."""
+
+    def site(self) -> Site:
+        """What ``usernetes init`` writes a job script from. Raises `UsernetesError` when nobody answers."""
+
+    def refuse(self, site: Site, wanted: Wanted) -> list[str]:
+        """What of the wishes for a job cannot be here, as ``--flag: reason``."""
+
+    def job_files(self, site: Site, wanted: Wanted, spec: str) -> Mapping[str, str]:
+        """The files that ``usernetes init`` writes: name -> content; one is the job script, which runs the spec."""
