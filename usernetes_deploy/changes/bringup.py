@@ -10,7 +10,6 @@ from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
 from usernetes_deploy.cluster import user_objects
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError
@@ -93,7 +92,7 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         if not (state.directory / "cluster.json").exists():
             state.remove()
             return 0
-        record = Record.of(state.whole())
+        record = state.record()
         launcher = launcher_from_state(record.launcher, program)
         leave = Departure(launcher=launcher, state=state, report=report, keep=keep)
         leave.record, leave.silent = record, set()

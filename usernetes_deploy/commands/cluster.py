@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -15,7 +14,7 @@ from usernetes_deploy import bundle as bundles
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.cluster import orphans, spec
 from usernetes_deploy.cluster.launchers import ssh_launcher
-from usernetes_deploy.cluster.record import members_of
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.state import ClusterState, clusters
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
@@ -104,18 +103,18 @@ def list_clusters(_: Context, json: bool = False) -> None:
       usernetes list
       usernetes list --json
     """
-    found: list[dict[str, Any]] = []
+    found: list[Record] = []
     unread: list[str] = []
     for state in known_clusters():
         try:
-            found.append(state.whole())
+            found.append(state.record())
         except UsageError:  # it was taken down at this moment
             continue
         except UsernetesError as error:
             unread.append(f"\n  {state.name}: {error.headline()}")
     if json:
         names = ("name", "phase", "created", "server")
-        show([{**{key: item[key] for key in names}, "nodes": len(members_of(item).present())} for item in found])
+        show([{**{key: getattr(one, key) for key in names}, "nodes": len(one.members.present())} for one in found])
     elif found or not unread:
         print(listing(found))
     if unread:
@@ -132,21 +131,14 @@ def known_clusters() -> Sequence[ClusterState]:
         return clusters(roots())
 
 
-def listing(found: Sequence[Mapping[str, Any]]) -> str:
+def listing(found: Sequence[Record]) -> str:
     """The clusters of these records, for people."""
     if not found:
         return "no clusters"
     rows = [["NAME", "PHASE", "NODES", "LAUNCHER", "CREATED", "SERVER"]]
     rows += [
-        [
-            item["name"],
-            item["phase"],
-            str(len(members_of(item).present())),
-            item["launcher"]["launcher"],
-            item["created"],
-            item["server"],
-        ]
-        for item in found
+        [one.name, one.phase, str(len(one.members.present())), one.launcher["launcher"], one.created, one.server]
+        for one in found
     ]
     return table(rows)
 
