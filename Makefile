@@ -15,7 +15,7 @@ test:
 	@playbooks/venv.sh ruff check .
 	@playbooks/venv.sh ruff format --check .
 	@playbooks/venv.sh mypy
-	@playbooks/venv.sh pytest $(PYTEST)
+	@playbooks/venv.sh python tests/lanes.py $(PYTEST)
 
 unit:
 	@playbooks/bootstrap.sh --extras dev --no-root

@@ -133,7 +133,6 @@ def measure(size: int, bundle: str | None) -> dict[str, Any]:
     from usernetes_deploy.changes.context import BringUp
     from usernetes_deploy.changes.phase import Report, run
     from usernetes_deploy.cluster.nodes import stop_nodes
-    from usernetes_deploy.cluster.record import Record
     from usernetes_deploy.cluster.spec import load
     from usernetes_deploy.cluster.state import ClusterState
     from usernetes_deploy.commands.common import cache_root
@@ -186,7 +185,7 @@ def measure(size: int, bundle: str | None) -> dict[str, Any]:
             run(UP, up, report)
             wall = time.monotonic() - began
             middle = resource.getrusage(resource.RUSAGE_SELF)
-            record = Record.of(state.read())
+            record = state.record()
             stop_began = time.monotonic()
             alive = [member for member in record.members.to_stop() if member.host.name != bad.get("dead")]
             stop_nodes(fake, record, alive).check("stop")

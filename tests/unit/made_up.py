@@ -92,6 +92,6 @@ def make_cluster(root: Path, name: str = "demo", nodes: int = 2) -> MadeUp:
     state = ClusterState(root, name)
     state.create()
     record = recorded((member(index) for index in range(nodes)), load({"name": name, "nodes": nodes}))
-    state.write(replace(record, name=name).document("running"))
+    state.write(replace(record, name=name, phase="running").document())
     paths = {"/readyz": "ok", "/api/v1/nodes": {"items": [node_object(node) for node in names]}}
     return MadeUp(state, launcher, answers, paths)

@@ -14,7 +14,7 @@ import pytest
 
 from usernetes_deploy import cli
 from usernetes_deploy.cluster import spec
-from usernetes_deploy.commands import COLLECTION, cluster
+from usernetes_deploy.commands import COLLECTION, up
 from usernetes_deploy.console.flags import SpecFlags
 from usernetes_deploy.errors import HostNotFit, NodeFailures, TimedOut
 
@@ -130,7 +130,7 @@ def test_the_short_form_of_help_is_no_flag(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_hosts_may_be_set_as_a_list() -> None:
-    assert cluster.spec_from(SpecFlags(set=["hosts=[a, b]"])).hosts == ("a", "b")
+    assert up.spec_from(SpecFlags(set=["hosts=[a, b]"])).hosts == ("a", "b")
 
 
 def test_a_missing_bundle_says_how_to_make_one(capsys: pytest.CaptureFixture[str], home: Path) -> None:
@@ -256,7 +256,7 @@ def test_the_spec_that_is_printed_is_taken_back(home: Path, capsys: pytest.Captu
     assert usernetes("spec") == 0
     (home / "c.yaml").write_text(capsys.readouterr().out)
     flags = SpecFlags(str(home / "c.yaml"), "demo", nodes="3", set=["network.mtu=1400", "metrics=true"])
-    loaded = cluster.spec_from(flags)
+    loaded = up.spec_from(flags)
     assert (loaded.name, loaded.nodes, loaded.network.mtu, loaded.metrics) == ("demo", 3, 1400, True)
 
 

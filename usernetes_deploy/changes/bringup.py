@@ -8,11 +8,12 @@ from pathlib import Path
 from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
+from usernetes_deploy.cluster import user_objects
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import BundleError
+from usernetes_deploy.phases.apply_manifests import ApplyManifests
 from usernetes_deploy.phases.check_network import CheckNetwork
 from usernetes_deploy.phases.check_nodes import CheckNodes
 from usernetes_deploy.phases.connect_hosts import ConnectHosts
@@ -36,6 +37,7 @@ UP: Sequence[Phase[BringUp]] = (
     StartNodes(),
     WaitReady(meanwhile=CheckNetwork.begin),
     CheckNetwork(),
+    ApplyManifests(),
 )
 DOWN: Sequence[Phase[Departure]] = (StopNodes(strict=True), TrySilent(), ForgetCluster())
 
@@ -49,6 +51,7 @@ def up(context: BringUp) -> Path:
         if context.state.exists():
             context.state.create()  # says what is there, and how to get rid of it
         need_components(context.spec, context.bundle)
+        user_objects.files(context.spec.manifests)  # for their mistakes
         try:
             run(UP, context, context.report)
         finally:
@@ -56,6 +59,15 @@ def up(context: BringUp) -> Path:
                 context.report.log.close()
                 context.report.log = None
     return context.state.kubeconfig
+
+
+def rehearse(context: BringUp) -> None:
+    """Do all of `up` that changes nothing: the spec's files are read, the hosts checked. Raises what `up` raises."""
+    if context.state.exists():
+        context.state.create()  # says what is there
+    need_components(context.spec, context.bundle)
+    user_objects.files(context.spec.manifests)
+    run(CHECK, context, context.report)
 
 
 def need_components(spec: ClusterSpec, bundle: Bundle) -> None:
@@ -80,7 +92,7 @@ def down(state: ClusterState, report: Report, program: Path, keep: Path | None =
         if not (state.directory / "cluster.json").exists():
             state.remove()
             return 0
-        record = Record.of(state.whole())
+        record = state.record()
         launcher = launcher_from_state(record.launcher, program)
         leave = Departure(launcher=launcher, state=state, report=report, keep=keep)
         leave.record, leave.silent = record, set()

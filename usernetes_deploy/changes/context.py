@@ -88,7 +88,8 @@ class Change:
         """
         self.record.launcher = dict(self.launcher.to_state())
         self.record.phases = {**self.record.phases, **self.report.seconds}
-        self.state.write(self.record.document(phase or self.members.phase()))
+        self.record.phase = phase or self.members.phase()
+        self.state.write(self.record.document())
 
     def api(self, timeout: float = 10) -> Api:
         """The API as the administrator, with the credential in the state directory."""

@@ -13,7 +13,6 @@ from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
 from usernetes_deploy.cluster import spec as specs
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.phases.check_network import CheckNetwork
@@ -68,7 +67,7 @@ def add(
     Raises what the phases raise; then the cluster is as it was.
     """
     with state.locked():
-        record = Record.of(state.read())
+        record = state.record()
         up = BringUp(
             spec=specs.load(record.spec, str(state.directory / "cluster.json")),
             launcher=launcher,
@@ -103,7 +102,7 @@ def remove(
     node, or the control plane's; without `force` also `UsernetesError` for a node that is gone.
     """
     with state.locked():
-        record = Record.of(state.read())
+        record = state.record()
         launcher = launcher_from_state(record.launcher, program)
         leave = Departure(
             launcher=launcher, state=state, report=report, names=names, drain_seconds=drain_seconds, force=force

@@ -54,7 +54,9 @@ def node_config(
         devices=[{"name": item.name, "paths": list(item.paths), "count": item.count} for item in spec.devices],
         shared=spec.storage.shared,
         images=list(spec.images),
-        labels={"usernetes.dev/cluster": spec.name, **member.host.labels},
+        labels={**spec.labels, **member.host.labels, "usernetes.dev/cluster": spec.name},
+        taints=[taint(text) for text in spec.taints],
+        extra_args=_extra_args(spec),
         metrics=spec.metrics,
         registries=registries_of(spec),
         publishes=member.name in network.publishing,
@@ -100,6 +102,26 @@ def _first_files(spec: ClusterSpec, software: Software) -> dict[str, str]:
     return {
         str(RUN / "helper-image"): software.busybox,
         str(RUN / "local-path.json"): manifests.local_path_config(spec),
+    }
+
+
+def taint(text: str) -> dict[str, str]:
+    """A taint as the kubelet's configuration has it.
+
+    >>> taint("gpu=yes:NoSchedule")
+    {'key': 'gpu', 'value': 'yes', 'effect': 'NoSchedule'}
+    """
+    rest, _, effect = text.rpartition(":")
+    key, _, value = rest.partition("=")
+    return {"key": key, "value": value, "effect": effect}
+
+
+def _extra_args(spec: ClusterSpec) -> dict[str, dict[str, str]]:
+    return {
+        "apiServer": dict(spec.extra_args.api_server),
+        "controllerManager": dict(spec.extra_args.controller_manager),
+        "scheduler": dict(spec.extra_args.scheduler),
+        "kubelet": dict(spec.extra_args.kubelet),
     }
 
 

@@ -38,7 +38,7 @@ MOVES: Mapping[State, Collection[State]] = {
     State.PLACED: {State.STARTED, State.GIVEN_UP},
     State.STARTED: {State.READY, State.GIVEN_UP, State.LOST, State.LEAVING},
     State.READY: {State.LOST, State.LEAVING},
-    State.GIVEN_UP: {State.LEAVING},
+    State.GIVEN_UP: {State.LOST, State.LEAVING},
     State.LOST: {State.READY, State.LEAVING},
     State.LEAVING: {State.LEFT},
     State.LEFT: set(),
@@ -176,7 +176,7 @@ class Membership:
         for member in self:
             if member.index == 0:
                 return member
-        raise UsernetesError("no member carries the control plane", tried="read cluster.json")
+        raise UsernetesError("no member carries the control plane")
 
     def named(self, name: str) -> Member:
         """The node of this name; raises `UsageError` that says which there are."""
@@ -224,7 +224,8 @@ class Membership:
 
     def note_lost(self, lost: Mapping[str, str]) -> tuple[list[Member], list[Member]]:
         """Write down who is lost (name -> why); returns those of whom that is new, and those that are back."""
-        fresh = [member for member in self if member.name in lost and member.state in UP]
+        known = (*UP, State.GIVEN_UP)
+        fresh = [member for member in self.present() if member.name in lost and member.state in known]
         back = [member for member in self if member.state is State.LOST and member.name not in lost]
         for member in fresh:
             self.move(member.name, State.LOST, lost[member.name])

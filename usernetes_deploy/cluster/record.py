@@ -12,10 +12,18 @@ from usernetes_deploy.cluster.membership import Member, Membership, Place, State
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch.base import Host
 
+FIELDS: Mapping[str, type] = {
+    "name": str, "id": str, "phase": str, "created": str, "version": str, "spec": dict, "launcher": dict,
+    "bundle": dict, "members": list, "phases": dict,
+}  # fmt: skip
+
 
 @dataclass
 class Record:
-    """What cluster.json says. `bundle` has name, digest and root; `phases` are seconds by phase, of all changes."""
+    """What cluster.json says. `bundle` has name, digest and root; `phases` are seconds by phase, of all changes.
+
+    `phase` is starting, growing, running or degraded.
+    """
 
     name: str
     id: str
@@ -24,35 +32,33 @@ class Record:
     bundle: Mapping[str, str]
     launcher: Mapping[str, Any]
     members: Membership
+    phase: str = "starting"
     phases: Mapping[str, float] = field(default_factory=dict)
     version: str = __version__
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Record:
-        """That of a cluster.json; raises `UsernetesError` for one that is not as `document` made it."""
-        plain = ("name", "id", "created", "spec", "bundle", "launcher", "phases", "version")
-        try:
-            fields = {name: document[name] for name in plain}
-        except KeyError as error:
-            raise UsernetesError(f"it has no {error}", tried="read cluster.json") from error
-        return cls(**fields, members=members_of(document))
+        """That of a cluster.json; raises `UsernetesError` that names every field which is not as `document` made it."""
+        lacking = [name for name, kind in FIELDS.items() if not isinstance(document.get(name), kind)]
+        if not lacking:
+            lacking += [f"launcher.{name}" for name in ("launcher",) if name not in document["launcher"]]
+            lacking += [f"bundle.{name}" for name in ("name", "root") if name not in document["bundle"]]
+        if lacking:
+            raise UsernetesError(f"it has no proper {', '.join(lacking)}")
+        record = cls(**{**{name: document[name] for name in FIELDS}, "members": members_of(document)})
+        _ = record.server  # or it says what keeps it from being known
+        return record
 
-    def document(self, phase: str) -> dict[str, Any]:
-        """The cluster.json; `phase` is starting, growing, running or degraded."""
+    @property
+    def server(self) -> str:
+        """The API's address on the hosts' network."""
         first = self.members.first.at
-        return {
-            "name": self.name,
-            "id": self.id,
-            "phase": phase,
-            "created": self.created,
-            "version": self.version,
-            "spec": dict(self.spec),
-            "launcher": dict(self.launcher),
-            "bundle": dict(self.bundle),
-            "server": f"https://{first.address}:{first.api_port}",
-            "members": written(self.members),
-            "phases": dict(self.phases),
-        }
+        return f"https://{first.address}:{first.api_port}"
+
+    def document(self) -> dict[str, Any]:
+        """The cluster.json."""
+        fields = {name: getattr(self, name) for name in FIELDS}
+        return {**fields, "server": self.server, "members": written(self.members)}
 
 
 def members_of(document: Mapping[str, Any]) -> Membership:
@@ -62,7 +68,7 @@ def members_of(document: Mapping[str, Any]) -> Membership:
         try:
             members.append(_member(entry))
         except (KeyError, TypeError, ValueError) as error:
-            raise UsernetesError(f"members[{number}] is not complete: {error!r}", tried="read cluster.json") from error
+            raise UsernetesError(f"members[{number}] is not complete: {error!r}") from error
     return Membership(members)
 
 

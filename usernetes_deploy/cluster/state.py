@@ -24,12 +24,10 @@ from typing import Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.cluster.lock import held
+from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
 SCHEMA = 2
-# What a cluster.json has at least, and each of its members; a record that lacks one is as good as none.
-FIELDS = {"name": str, "phase": str, "created": str, "server": str, "launcher": dict, "bundle": dict, "members": list}
-MEMBER_FIELDS = {"name": str, "index": int, "state": str, "host": dict}
 WRITABLE = "set XDG_STATE_HOME to a folder you can write"
 
 
@@ -112,25 +110,21 @@ class ClusterState:
             raise UsernetesError("not a mapping", tried=f"read {path}", remedy=remedy)
         return dict(document)
 
-    def whole(self) -> dict[str, Any]:
-        """As `read`, for who shows or ends clusters: raises `UsernetesError` also for a record that lacks a field."""
-        document = self.read()
-        lacking = [*_lacking(document, FIELDS, ""), *_lacking(document.get("launcher"), {"launcher": str}, "launcher.")]
-        lacking += [*_lacking(document.get("bundle"), {"name": str, "root": str}, "bundle.")]
-        for number, member in enumerate(document.get("members") or ()):
-            lacking += _lacking(member, MEMBER_FIELDS, f"members[{number}].")
-        if lacking:
-            raise UsernetesError(
-                f"it has no proper {', '.join(lacking)}",
-                tried=f"read {self.directory / 'cluster.json'}",
-                remedy=f"usernetes down --cluster {self.name} --force",
-            )
-        return document
+    def record(self) -> Record:
+        """cluster.json, each part of it known to be there; raises what `read` raises, also for a part that is not."""
+        try:
+            return Record.of(self.read())
+        except UsernetesError as error:
+            if error.tried:
+                raise
+            path, remedy = self.directory / "cluster.json", f"usernetes down --cluster {self.name} --force"
+            why = error.headline()
+            raise UsernetesError(why, tried=f"read {path}", remedy=remedy) from error
 
     def is_readable(self) -> bool:
         """Whether the record says what `down` needs, or there is none."""
         try:
-            self.whole()
+            self.record()
         except UsageError:
             return True
         except UsernetesError:
@@ -211,12 +205,6 @@ class ClusterState:
         except OSError as error:
             raise UsernetesError(error.strerror or str(error), tried=f"write {path}") from error
         return path
-
-
-def _lacking(document: Any, fields: Mapping[str, type], prefix: str) -> list[str]:
-    if not isinstance(document, dict):
-        return []  # it is named by whoever looks for the field that it is
-    return [f"{prefix}{name}" for name, kind in fields.items() if not isinstance(document.get(name), kind)]
 
 
 def sync_folder(folder: Path) -> None:

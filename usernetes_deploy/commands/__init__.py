@@ -16,11 +16,12 @@ from usernetes_deploy.commands import (
     job,
     network,
     prepare,
+    up,
 )
 from usernetes_deploy.console.flags import flags_of
 
 COLLECTION = Collection()
-for module in (cluster, growth, access, inside, network, demo, job, init, prepare):
+for module in (up, cluster, growth, access, inside, network, demo, job, init, prepare):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))

@@ -23,12 +23,16 @@ CLUSTER_HELP = (
 )
 
 
+NO_SHORT_FORM = frozenset({"queue", "label", "taint", "dry_run"})  # -q is --quiet, -t --time: as everywhere
+
+
 class Verb(Task[Any]):
-    """A verb with a flag that begins with h: the short form ``-h`` asks for help and is not that flag's."""
+    """A verb whose flags leave ``-h`` to help, and some of which have no short form."""
 
     def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
         """What invoke makes of one argument."""
-        return super().arg_opts(name, default, {*taken_names, "h"})
+        taken = {*taken_names, "h", *(name if name in NO_SHORT_FORM else "")}
+        return super().arg_opts(name, default, taken)
 
 
 def environment() -> Mapping[str, str]:

@@ -13,7 +13,6 @@ from invoke.tasks import task
 from usernetes_deploy.cluster import status as statuses
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.nodes import staged_root
-from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report, show
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
@@ -51,7 +50,7 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
                 remedy=f"usernetes bundle build --with {archive}, and bring the cluster up with it",
             )
     launcher = launcher_from_state(document["launcher"], node_program())
-    record = Record.of(document)
+    record = state.record()
     members = {member.name: member for member in record.members.present()}
 
     def put(host: Host) -> list[str]:

@@ -30,7 +30,7 @@ class SpecFlags:
     file: str | None = _flag(None, "spec file (YAML); flags go before it")
     cluster: str | None = _flag(None, "name of the new cluster (default: default)")
     nodes: str | None = _flag(None, "how many nodes")
-    launcher: str | None = _flag(None, "local, flux or ssh")
+    launcher: str | None = _flag(None, "local, flux, slurm or ssh")
     hosts: str | None = _flag(
         None, "hosts to reach by SSH: a list as node[01-16], a file, or an Ansible inventory (implies --launcher ssh)"
     )
@@ -40,11 +40,13 @@ class SpecFlags:
     )
     interface: str | None = _flag(None, "host interface, by name or by a CIDR it has an address in")
     bundle: str | None = _flag(None, "digest or folder of the bundle")
+    label: Sequence[str] | None = _flag(None, "label of every node, as rack=r1; may be given again")
+    taint: Sequence[str] | None = _flag(None, "taint of every node, as gpu=yes:NoSchedule; may be given again")
     set: Sequence[str] | None = _flag(None, "any other field of the spec, as network.mtu=1400; may be given again")
 
     def fields(self) -> dict[str, Any]:
         """The fields of the spec that were said, by their paths; those of ``--set`` last."""
-        said = {
+        said: dict[str, Any] = {
             "name": self.cluster,
             "nodes": number("nodes", self.nodes),
             "launcher": self.launcher,
@@ -52,6 +54,8 @@ class SpecFlags:
             "network.interface": self.interface,
             "bundle": self.bundle,
         }
+        said["labels"] = labelled(self.label or ()) or None
+        said["taints"] = list(self.taint or ()) or None
         return {**said, **assigned(self.set or ())}
 
 
@@ -89,6 +93,18 @@ def flags_of(verb: Task[Any]) -> tuple[frozenset[str], frozenset[str]]:
         typed = (f"-{name}" if len(name) == 1 else f"--{name}" for name in argument.names)
         (valued if argument.takes_value else alone).update(typed)
     return frozenset(alone), frozenset(valued)
+
+
+def labelled(words: Sequence[str]) -> dict[str, str]:
+    """The labels that ``--label`` says; raises `UsageError` where that is no KEY=VALUE.
+
+    >>> labelled(["rack=r1", "example.org/fast="])
+    {'rack': 'r1', 'example.org/fast': ''}
+    """
+    without = next((word for word in words if "=" not in word), None)
+    if without is not None:
+        raise UsageError(f"--label {without}: expected KEY=VALUE, as rack=r1")
+    return dict(word.split("=", 1) for word in words)
 
 
 def assigned(assignments: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from usernetes_deploy.errors import Secret
 from usernetes_deploy.launch.base import Host, Launcher
+from usernetes_deploy.launch.site import Site, Wanted
 
 State = Literal["pending", "running", "ended"]
 
@@ -139,3 +140,12 @@ class BatchSystem(Protocol):
 
     def before_cancel(self, document: Mapping[str, Any]) -> None:
         """What has to be done in the job's first process when it is cancelled; `document` is the cluster's record."""
+
+    def site(self) -> Site:
+        """What ``usernetes init`` writes a job script from. Raises `UsernetesError` when nobody answers."""
+
+    def refuse(self, site: Site, wanted: Wanted) -> list[str]:
+        """What of the wishes for a job cannot be here, as ``--flag: reason``."""
+
+    def job_files(self, site: Site, wanted: Wanted, spec: str) -> Mapping[str, str]:
+        """The files that ``usernetes init`` writes: name -> content; one is the job script, which runs the spec."""

@@ -61,6 +61,8 @@ class NodeConfig(NamedTuple):
     metrics: bool
     registries: list[dict[str, str]]  # {"name", "url", "ca"}: where images of a registry are really asked for
     publishes: bool  # Services on this host; False where another node of the same host does
+    taints: list[dict[str, str]]  # {"key", "value", "effect"}
+    extra_args: dict[str, dict[str, str]]  # program -> flag -> value: apiServer, controllerManager, scheduler, kubelet
     patience: float = 120.0  # seconds that its parts wait for each other: the spec's waitSeconds
     eviction_disk: str = "1Gi"  # free on the node's disk before images and pods have to go; "0": never
     eviction_memory: str = "100Mi"  # of memory
@@ -76,6 +78,10 @@ class NodeConfig(NamedTuple):
     def logs(self) -> Path:
         """One log a component."""
         return self.root / "logs"
+
+    def further(self, program: str) -> list[str]:
+        """The flags that the spec's `extraArgs` add to a program's own."""
+        return [f"--{flag}={value}" for flag, value in self.extra_args.get(program, {}).items()]
 
     def binary(self, name: str) -> str:
         """Path of a binary of the bundle."""

@@ -84,6 +84,7 @@ def apiserver(config: NodeConfig) -> list[str]:
         f"--tls-private-key-file={PKI}/apiserver.key",
         "--profiling=false",
         "--enable-aggregator-routing=true",
+        *config.further("apiServer"),
     ]
 
 
@@ -117,6 +118,7 @@ def controller_manager(config: NodeConfig) -> list[str]:
         # Kubelets renew their lease every 15 s (a quarter of nodeLeaseDurationSeconds).
         "--node-monitor-period=5s",
         "--node-monitor-grace-period=50s",
+        *config.further("controllerManager"),
     ]
 
 
@@ -128,6 +130,7 @@ def scheduler(config: NodeConfig) -> list[str]:
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
         "--profiling=false",
+        *config.further("scheduler"),
     ]
 
 

@@ -46,6 +46,7 @@ def configuration(config: NodeConfig, limits: Mapping[str, int] | None = None) -
         "protectKernelDefaults": False,
         "makeIPTablesUtilChains": False,
         "registerNode": True,
+        "registerWithTaints": config.taints,
         "nodeLeaseDurationSeconds": 60,
         # How late the count of a device may be: the kubelet looks for changes no oftener than this.
         "nodeStatusUpdateFrequency": "5s" if config.devices else "30s",
@@ -111,6 +112,7 @@ def argv(config: NodeConfig) -> list[str]:
         f"--root-dir={ROOT}",
         "--housekeeping-interval=60s",
         *([f"--node-labels={labels}"] if labels else []),
+        *config.further("kubelet"),
     ]
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from tests.unit.made_up import make_cluster
 from usernetes_deploy.cluster.nodes import stop_nodes
-from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.launch.base import Completed, Host
 from usernetes_deploy.launch.fake import FakeLauncher
 
 
 def test_logs_that_cannot_be_kept_keep_no_node_from_being_stopped(tmp_path: Path) -> None:
-    record = Record.of(make_cluster(tmp_path, nodes=2).state.read())
+    record = make_cluster(tmp_path, nodes=2).state.record()
     verbs: list[tuple[str, str]] = []
 
     def note(host: Host, argv: Sequence[str], _: bytes) -> Completed:
@@ -31,7 +30,7 @@ def test_logs_that_cannot_be_kept_keep_no_node_from_being_stopped(tmp_path: Path
 
 
 def test_only_those_whose_start_may_still_come_are_stopped_as_late(tmp_path: Path) -> None:
-    record = Record.of(make_cluster(tmp_path, nodes=2).state.read())
+    record = make_cluster(tmp_path, nodes=2).state.record()
     late: dict[str, bool] = {}
 
     def note(host: Host, argv: Sequence[str], _: bytes) -> Completed:

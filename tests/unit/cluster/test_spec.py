@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given
@@ -157,3 +158,59 @@ def test_whatever_is_given_is_loaded_or_refused_as_a_spec_error(document: dict[s
 @given(st.sets(st.integers(0, 200), min_size=1))
 def test_a_cpu_list_is_read_as_the_kernel_writes_it(cpus: set[int]) -> None:
     assert spec.cpu_set(",".join(map(str, sorted(cpus)))) == frozenset(cpus)
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "said"),
+    [
+        (
+            {"network": {"dnsDomain": "no such {domain}\n  evil"}},
+            "network.dnsDomain",
+            "expected a domain as cluster.local",
+        ),
+        ({"storage": {"nodeDirectory": "/a b\nc"}}, "storage.nodeDirectory", "expected no control characters"),
+        ({"network": {"interface": "x y"}}, "network.interface", "expected the name of an interface"),
+        ({"systemCpus": "0-99999999"}, "systemCpus", "expected CPUs as in 0-1,8"),
+        ({"labels": {"bad key!": "a"}}, "labels.bad key!", "expected a key as rack"),
+        ({"labels": {"node-role.kubernetes.io/x": "y"}}, "labels.node-role.kubernetes.io/x", "is reserved"),
+        ({"labels": {"rack": "a,b=c"}}, "labels.rack", "expected a value of letters"),
+        ({"labels": {"rack": 3.5}}, "labels.rack", "expected text, got 3.5"),
+        ({"taints": ["gpu"]}, "taints[0]", "expected KEY=VALUE:EFFECT"),
+        ({"taints": ["a=b:NoSchedule", "gpu=yes:Never"]}, "taints[1]", "NoExecute"),
+        (
+            {"extraArgs": {"apiServer": {"anonymous-auth": "true"}}},
+            "extraArgs.apiServer.anonymous-auth",
+            "it cannot be set: nobody",
+        ),
+        ({"extraArgs": {"kubelet": {"--v": "4"}}}, "extraArgs.kubelet.--v", "a flag without its dashes"),
+        ({"extraArgs": {"etcd": {"v": "4"}}}, "extraArgs.etcd", "the fields here are apiServer, controllerManager"),
+    ],
+)
+def test_what_would_harm_a_node_is_refused(document: dict[str, Any], path: str, said: str) -> None:
+    assert said in problems(document)[path]
+
+
+def test_a_number_is_a_fine_value_of_a_label_and_of_a_flag() -> None:
+    made = spec.load({"labels": {"rack": 3}, "extraArgs": {"kubelet": {"v": 4}}})
+    assert (made.labels, made.extra_args.kubelet) == ({"rack": "3"}, {"v": "4"})
+
+
+def test_a_key_that_is_there_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("nodes: 2\nnetwork:\n  mtu: 1400\nnodes: 9\n")
+    with pytest.raises(UsageError, match="nodes is there twice: in line 1 and in line 4"):
+        spec.read(tmp_path / "spec.yaml")
+
+
+def test_flags_are_laid_over_the_labels_of_a_file() -> None:
+    assert spec.merge({"labels": {"a": "1"}}, {"labels": {"b": "2"}}) == {"labels": {"a": "1", "b": "2"}}
+
+
+def test_the_schema_takes_what_load_takes() -> None:
+    schema = spec.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(spec.dump(spec.ClusterSpec(nodes=3)))
+    assert validator.is_valid(yaml.safe_load(spec.describe()))
+    assert not validator.is_valid({"nodes": "three"})
+    assert not validator.is_valid({"nodez": 3})
+    assert schema["properties"]["nodes"]["description"].startswith("how many nodes")

@@ -9,10 +9,14 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.unit.cluster.made_up import member, recorded
+from usernetes_deploy.cluster.membership import Member, Membership
+from usernetes_deploy.cluster.record import written
 from usernetes_deploy.cluster.state import SCHEMA, ClusterState, choose, clusters, memory_file, state_root
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
@@ -172,10 +176,26 @@ def test_an_api_is_made_of_the_kubeconfig_alone(state: ClusterState) -> None:
 
 @pytest.mark.parametrize("lost", ["name", "launcher", "members", "bundle"])
 def test_a_record_that_lacks_a_field_is_named_with_the_way_out(state: ClusterState, lost: str) -> None:
-    state.write({name: value for name, value in WHOLE.items() if name != lost})
+    whole = recorded([member(0)]).document()
+    state.write(whole)
+    assert state.record().document() == whole
+    state.write({name: value for name, value in whole.items() if name != lost})
     with pytest.raises(UsernetesError, match=f"no proper {lost}") as caught:
-        state.whole()
+        state.record()
     assert "down --cluster demo --force" in str(caught.value)
+    assert not state.is_readable()
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [([], "no member carries the control plane"), ([replace(member(0), place=None)], "node0: it is ready and has no")],
+)
+def test_a_record_without_a_control_plane_is_as_good_as_none(
+    state: ClusterState, members: list[Member], why: str
+) -> None:
+    state.write({**recorded([member(0)]).document(), "members": written(Membership(members))})
+    with pytest.raises(UsernetesError, match=f"cluster.json: {why}.*\n  fix: usernetes down --cluster demo --force"):
+        state.record()
 
 
 def test_what_was_said_wins_over_what_is_guessed(tmp_path: Path) -> None:

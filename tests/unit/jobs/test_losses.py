@@ -150,6 +150,14 @@ def test_a_node_that_has_ended_beside_a_living_broker_is_lost_as_well(world: Wor
     assert (world.nodes(), world.actions()) == (["n0", "n2"], ["removed"])
 
 
+def test_one_that_was_given_up_and_has_ended_is_replaced_as_well(world: World) -> None:
+    members = [named("n0", 0), named("n1", 1), dataclasses.replace(member(2, State.GIVEN_UP), name="n2")]
+    world.write(Membership(members))
+    world.ended, world.unready = {"n2": "its node has ended"}, {"n2"}
+    world.caretaker().act()
+    assert (world.nodes(), world.actions()) == (["n0", "n1", "n3"], ["replaced"])
+
+
 def test_a_node_that_is_not_ready_but_lives_is_left_alone(world: World) -> None:
     world.unready = {"n1"}
     world.caretaker().act()

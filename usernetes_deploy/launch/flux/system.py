@@ -15,9 +15,11 @@ from typing import Any
 
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.flux import job as flux_job
+from usernetes_deploy.launch.flux import site as flux_site
 from usernetes_deploy.launch.flux.instance import Instance
 from usernetes_deploy.launch.flux.job import MEMO, FluxJob
 from usernetes_deploy.launch.flux.launcher import FluxLauncher
+from usernetes_deploy.launch.site import Site, Wanted, refuse
 
 DEPTH = 2  # jobs within jobs are looked through so far
 _BASE58 = re.compile(r"(ƒ|f)[1-9A-HJ-NP-Za-km-z]+")
@@ -89,6 +91,19 @@ class FluxSystem:
             reason = error.output.strip().removeprefix("flux-batch: ERROR: ") or str(error)
             raise UsageError(reason, tried="flux batch") from None
         return FluxJob(self.instance, self.instance.job(text))
+
+    def site(self) -> Site:
+        """The instance's queues and hosts."""
+        return flux_site.site(self.instance)
+
+    def refuse(self, site: Site, wanted: Wanted) -> list[str]:
+        """What of the wishes cannot be here."""
+        charged = ["--account: usernetes knows no accounts of Flux"] if wanted.account else []
+        return [*refuse(site, wanted), *charged]
+
+    def job_files(self, site: Site, wanted: Wanted, spec: str) -> Mapping[str, str]:
+        """A job script and the spec beside it."""
+        return flux_site.job_files(site, wanted, spec)
 
     def time_left(self) -> float:
         """Seconds to our job's time limit; infinity without one."""

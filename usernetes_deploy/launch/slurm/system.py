@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
+from usernetes_deploy.launch.site import Site, Wanted, refuse
+from usernetes_deploy.launch.slurm import site as slurm_site
 from usernetes_deploy.launch.slurm.commands import Commands, minutes_of
 from usernetes_deploy.launch.slurm.job import SlurmJob, own_place
 from usernetes_deploy.launch.slurm.launcher import SlurmLauncher
@@ -83,6 +85,18 @@ class SlurmSystem:
             ]
             raise UsageError("; ".join(lines) or str(error), tried="sbatch") from None
         return self.job(text.partition(";")[0])
+
+    def site(self) -> Site:
+        """Slurm's partitions, their hosts and limits, and the accounts of this user."""
+        return slurm_site.site(self.slurm)
+
+    def refuse(self, site: Site, wanted: Wanted) -> list[str]:
+        """What of the wishes cannot be here."""
+        return [*refuse(site, wanted), *slurm_site.refuse_time(site, wanted)]
+
+    def job_files(self, site: Site, wanted: Wanted, spec: str) -> Mapping[str, str]:
+        """A job script with the spec in it."""
+        return slurm_site.job_files(site, wanted, spec, NOTICE_SECONDS)
 
     def time_left(self) -> float:
         """Seconds to our job's time limit; infinity without one."""

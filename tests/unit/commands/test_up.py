@@ -11,18 +11,18 @@ import pytest
 from tests.unit.made_up import MadeUp, make_cluster
 from tests.unit.phases.made_up import answers, make
 from usernetes_deploy import cli
-from usernetes_deploy.commands import cluster
+from usernetes_deploy.commands import up
 
 
 @pytest.fixture
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have `check` ask simulated hosts that answer as recorded ones did."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(cluster, "node_program", lambda: Path("node.pyz"))
+    monkeypatch.setattr(up, "node_program", lambda: Path("node.pyz"))
 
     def use(**recorded: str) -> None:
         launcher = make(tmp_path, 2, recorded={name: answers(case) for name, case in recorded.items()}).launcher
-        monkeypatch.setattr(cluster, "launcher_for", lambda *_, **__: launcher)
+        monkeypatch.setattr(up, "launcher_for", lambda *_, **__: launcher)
 
     return use
 
