@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from usernetes_deploy.api import Api, is_momentary
@@ -35,61 +35,92 @@ class WaitReady:
 
     def apply(self, up: BringUp) -> str:
         """Raise `TimedOut` with what is still missing, or `NodeFailures` with what the nodes said."""
-        wanted = {member.name for member in up.newcomers}
-        least = (0 if up.others else up.spec.min_nodes) or len(wanted)
-        began, look = time.monotonic(), time.monotonic() + LOOK_AFTER
-        ready: set[str] = set()
-        meanwhile = self.meanwhile(up)
         api = up.api()
         try:
-            while True:
-                asked = time.monotonic()
-                answers = api.ready()
-                try:
-                    known = api.get("/api/v1/nodes")["items"]
-                    ready = ready_nodes(known, wanted)
-                    if answers:
-                        meanwhile(api, [node["metadata"]["name"] for node in known])
-                except UsernetesError as error:
-                    if not is_momentary(error):
-                        raise
-                # Nodes may be Ready while the server still writes its first roles; the next phase waits for those.
-                if ready >= wanted and (answers or up.wait):
-                    break
-                waited = time.monotonic() - began
-                if waited > up.deadline:
-                    if len(ready) >= least and up.control_plane not in wanted - ready:
-                        break
-                    raise TimedOut(self._missing(up, wanted - ready, waited))
-                if time.monotonic() > look:
-                    asked_nodes = time.monotonic()
-                    failed = failures(up, wanted - ready)
-                    # On a slow host a look takes seconds of its only CPUs: at most a fifth of the time is for looks.
-                    look = time.monotonic() + max(LOOK_AFTER, 4 * (time.monotonic() - asked_nodes))
-                    if failed and (len(wanted) - len(failed) < least or up.control_plane in failed):
-                        raise NodeFailures(failed)
-                    for name, why in failed.items():
-                        up.members.move(name, State.GIVEN_UP, str(why))
-                    wanted -= set(failed)
-                time.sleep(pause_after(time.monotonic() - asked))
+            wait = Wait(up, api, self.meanwhile(up))
+            while not wait.is_over():
+                time.sleep(wait.pause)
         finally:
             api.close()
-        up.members.move(sorted(ready), State.READY)
-        up.members.move(sorted(wanted - ready), State.GIVEN_UP, f"not Ready after {up.deadline:g} s")
+        up.members.move(sorted(wait.ready), State.READY)
+        up.members.move(sorted(wait.missing), State.GIVEN_UP, f"not Ready after {up.deadline:g} s")
         up.save()
         given_up = len(up.hosts) - len(up.newcomers)
-        return f"{len(ready)} Ready" + (f", {given_up} given up" if given_up else "")
+        return f"{len(wait.ready)} Ready" + (f", {given_up} given up" if given_up else "")
 
     def undo(self, up: BringUp) -> None:
         """Starting is what is undone."""
 
-    def _missing(self, up: BringUp, names: set[str], waited: float) -> str:
-        outcome = ask_nodes(up.launcher, [member for member in up.newcomers if member.name in names])
-        lines = [f"after {waited:.0f} s not Ready: {', '.join(sorted(names))}"]
-        for name in sorted(names):
-            answer = outcome.results.get(name)
-            lines.append(f"  {name}: {explain(answer) if answer else outcome.failures.get(name)}")
-        return "\n".join(lines)
+
+class Wait:
+    """One wait for the nodes that come with a change: who is wanted, and who is Ready so far."""
+
+    def __init__(self, up: BringUp, api: Api, meanwhile: Callable[[Api, Sequence[str]], object]) -> None:
+        self._up, self._api, self._meanwhile = up, api, meanwhile
+        self.wanted = {member.name for member in up.newcomers}
+        self.ready: set[str] = set()
+        self.pause = 0.0  # seconds until the next look
+        self._least = (0 if up.others else up.spec.min_nodes) or len(self.wanted)
+        self._began = time.monotonic()
+        self._next_look = self._began + LOOK_AFTER  # at what the nodes say of themselves
+
+    @property
+    def missing(self) -> set[str]:
+        """Who is wanted and not Ready."""
+        return self.wanted - self.ready
+
+    def is_over(self) -> bool:
+        """Look once; whether all are Ready, or enough of them when the time is up. Raises as `WaitReady.apply`."""
+        asked = time.monotonic()
+        answers = self._look()
+        # Nodes may be Ready while the server still writes its first roles; the next phase waits for those.
+        if not self.missing and (answers or self._up.wait):
+            return True
+        if asked - self._began > self._up.deadline:
+            if self._can_do_without(self.missing):
+                return True
+            raise TimedOut(words_of_missing(self._up, self.missing, asked - self._began))
+        if asked > self._next_look:
+            failed, now = failures(self._up, self.missing), time.monotonic()
+            # On a slow host a look takes seconds of its only CPUs: at most a fifth of the time is for looks.
+            self._next_look = now + max(LOOK_AFTER, 4 * (now - asked))
+            self._give_up(failed)
+        self.pause = pause_after(time.monotonic() - asked)
+        return False
+
+    def _look(self) -> bool:
+        """Ask the API who is Ready; whether it calls itself ready."""
+        answers = self._api.ready()
+        try:
+            known = self._api.get("/api/v1/nodes")["items"]
+            self.ready = ready_nodes(known, self.wanted)
+            if answers:
+                self._meanwhile(self._api, [node["metadata"]["name"] for node in known])
+        except UsernetesError as error:
+            if not is_momentary(error):
+                raise
+        return answers
+
+    def _can_do_without(self, names: Collection[str]) -> bool:
+        return len(self.wanted) - len(names) >= self._least and self._up.control_plane not in names
+
+    def _give_up(self, failed: Mapping[str, BaseException]) -> None:
+        """Do without nodes that will not be Ready; raises `NodeFailures` where that cannot be."""
+        if failed and not self._can_do_without(failed):
+            raise NodeFailures(failed)
+        for name, why in failed.items():
+            self._up.members.move(name, State.GIVEN_UP, str(why))
+        self.wanted -= set(failed)
+
+
+def words_of_missing(up: BringUp, names: set[str], waited: float) -> str:
+    """Who is not Ready after so many seconds, each with what its node says."""
+    outcome = ask_nodes(up.launcher, [member for member in up.newcomers if member.name in names])
+    lines = [f"after {waited:.0f} s not Ready: {', '.join(sorted(names))}"]
+    for name in sorted(names):
+        answer = outcome.results.get(name)
+        lines.append(f"  {name}: {explain(answer) if answer else outcome.failures.get(name)}")
+    return "\n".join(lines)
 
 
 def ready_nodes(known: Iterable[Mapping[str, Any]], wanted: set[str]) -> set[str]:
