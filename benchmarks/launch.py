@@ -4,12 +4,15 @@
 ::
 
     benchmarks/launch.py --flux 3 [--runs 5] [--bundle FOLDER]           where `flux` reaches an instance of ours
+    benchmarks/launch.py --slurm 3 [--runs 5] [--bundle FOLDER]          where Slurm has three hosts that jobs may share
     benchmarks/launch.py --ssh 'th[0-2]' [--runs 5] [--bundle FOLDER]    where the hosts let us in by SSH
 
 Run it as the user whose clusters they are. With Flux, ``ready`` is from ``flux batch`` to all nodes Ready, ``proven``
 to DNS and the pod network proven as well, and ``gone`` from ``flux cancel`` to an ended job and not one process or
-folder of its nodes on any host. With SSH they are of ``usernetes up`` and ``usernetes down``. The first run is not
-counted: it puts the bundle on the hosts. Times mean nothing on a busy machine, so the load before each run is printed.
+folder of its nodes on any host. With Slurm they are of ``sbatch`` and ``scancel``, less the time in the queue, which is
+``queued``; a second job looks at the hosts meanwhile, so each needs one more CPU. With SSH they are of ``usernetes up``
+and ``usernetes down``. The first run is not counted: it puts the bundle on the hosts. Times mean nothing on a busy
+machine, so the load before each run is printed.
 """
 
 from __future__ import annotations
@@ -25,19 +28,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from usernetes_deploy.errors import Secret
 from usernetes_deploy.jobs import submitting
 from usernetes_deploy.launch.flux.instance import Instance
 from usernetes_deploy.launch.flux.system import FluxSystem
+from usernetes_deploy.launch.slurm.steps import environment
+from usernetes_deploy.launch.slurm.system import SlurmSystem
 
-SCRIPT = Path(__file__).resolve().parents[1] / "flux-jobs" / "usernetes-up.sh"
+ROOT = Path(__file__).resolve().parents[1]
 CLI = [sys.executable, "-m", "usernetes_deploy.cli"]
-AIMS = {"flux": {"ready": 6.5, "gone": 1.0}, "ssh": {"ready": 8.0, "gone": 2.0}}
+AIMS = {"flux": {"ready": 6.5, "gone": 1.0}, "slurm": {"ready": 8.45, "gone": 1.5}, "ssh": {"ready": 8.0, "gone": 2.0}}
 PROVING = "check DNS and pod network"
 # Waits, on a host, until neither a process nor a folder of the node is left. The folder comes on stdin, so that no
 # command line but those of the node holds it.
 GONE = """
 import glob, sys, time
 path = sys.stdin.readline().strip()
+print("looking", flush=True)
 def read(name):
     try: return open(name, "rb").read()
     except OSError: return b""
@@ -52,19 +59,57 @@ def flux_run(nodes: int, bundle: str | None) -> Times:
     instance = Instance()
     words = ["--set", f"bundle={bundle}"] if bundle else []
     began = time.monotonic()
-    submitted = instance.command("batch", f"--nodes={nodes}", "--output=kvs", str(SCRIPT), *words).strip()
+    submitted = instance.command(
+        "batch", f"--nodes={nodes}", "--output=kvs", str(ROOT / "flux-jobs/usernetes-up.sh"), *words
+    ).strip()
     job = submitting.follow(FluxSystem(instance).job(submitted), lambda _: None, 600)
     proven = time.monotonic() - began
-    record = job.record()
-    assert record, "the cluster has no record"
-    document = json.loads(record["cluster.json"].reveal())
-    pattern = document["members"][0]["directory"].rpartition("-")[0]
+    proving, pattern = of_record(job.record())
     began = time.monotonic()
     instance.command("cancel", submitted)
     look = ["exec", "-q", "-r", instance.job(submitted).ranks, "-d", "/", "--", "python3", "-c", GONE]
     instance.command(*look, stdin=f"{pattern}\n", timeout=60)
     submitting.wait_ended(job, 60)
-    return {"ready": proven - document["phases"][PROVING], "proven": proven, "gone": time.monotonic() - began}
+    return {"ready": proven - proving, "proven": proven, "gone": time.monotonic() - began}
+
+
+def of_record(record: Mapping[str, Secret] | None) -> tuple[float, str]:
+    """The seconds that proving took, and what the paths of all nodes' folders begin with."""
+    assert record, "the cluster has no record"
+    document = json.loads(record["cluster.json"].reveal())
+    return document["phases"][PROVING], document["members"][0]["directory"].rpartition("-")[0]
+
+
+def slurm_run(nodes: int, bundle: str | None) -> Times:
+    """One cluster in one job, cancelled when it is ready; a second job looks when the first has left the hosts."""
+    system = SlurmSystem()
+    words = ["--set", f"bundle={bundle}"] if bundle else []
+    shape = [f"--nodes={nodes}", "--ntasks-per-node=1", "--oversubscribe"]
+    script = str(ROOT / "slurm-jobs/usernetes-up.sh")
+    began = time.monotonic()
+    submitted = system.slurm.command("sbatch", "--parsable", *shape, "--output=/dev/null", script, *words).strip()
+    while system.job(submitted).state == "pending":
+        time.sleep(0.05)
+    queued = time.monotonic() - began
+    job = submitting.follow(system.job(submitted), lambda _: None, 600)
+    proven = time.monotonic() - began - queued
+    proving, pattern = of_record(job.record())
+    look = ["srun", *shape, f"--nodelist={job.hosts}", "--input=all", "--unbuffered", "--chdir=/"]
+    watch = subprocess.Popen(
+        [*look, "python3", "-c", GONE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert watch.stdin
+    assert watch.stdout
+    watch.stdin.write(f"{pattern}\n")
+    watch.stdin.close()
+    for _ in range(nodes):
+        assert watch.stdout.readline() == "looking\n"
+    began = time.monotonic()
+    system.slurm.command("scancel", submitted)
+    assert watch.wait(60) == 0
+    gone = time.monotonic() - began
+    submitting.wait_ended(job, 60)
+    return {"queued": queued, "ready": proven - proving, "proven": proven, "gone": gone}
 
 
 def ssh_run(hosts: str, bundle: str | None) -> Times:
@@ -112,17 +157,20 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flux", type=int, metavar="NODES")
+    parser.add_argument("--slurm", type=int, metavar="NODES")
     parser.add_argument("--ssh", metavar="HOSTS")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--bundle")
     options = parser.parse_args()
-    if not options.flux and not options.ssh:
-        parser.error("--flux or --ssh")
+    if not options.flux and not options.slurm and not options.ssh:
+        parser.error("--flux, --slurm or --ssh")
     if options.runs < 1:
         parser.error("--runs: at least 1")
     results = []
     if options.flux:
         results.append(measure("flux", lambda: flux_run(options.flux, options.bundle), options.runs))
+    if options.slurm:
+        results.append(measure("slurm", lambda: slurm_run(options.slurm, options.bundle), options.runs))
     if options.ssh:
         results.append(measure("ssh", lambda: ssh_run(options.ssh, options.bundle), options.runs))
     print(json.dumps(results, indent=2))
