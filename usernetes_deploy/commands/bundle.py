@@ -12,7 +12,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.bundle import archive, build, components, contents, download, pins, stage, store, unpacking
 from usernetes_deploy.cluster.launchers import ssh_launcher
-from usernetes_deploy.commands.common import bundle_cache, node_program
+from usernetes_deploy.commands.common import Verb, bundle_cache, node_program
 from usernetes_deploy.console.moving import MovingLine
 from usernetes_deploy.errors import BundleError, UsageError
 from usernetes_deploy.launch.base import Host, on_all
@@ -149,12 +149,13 @@ def import_(_: Any, file: str, sha256: str = "", cache: str = "") -> None:
 
 
 @task(
+    klass=Verb,
     help={
         "cache": CACHE,
         "staged": "remove bundles from this host's node disk (/var/tmp ...) that no node needs, not from the cache",
         "hosts": "the same on hosts that are reached by SSH: a list as node[01-16], a file, or an inventory",
         "folder": "storage.nodeDirectory of the specs, where that is none of the usual places",
-    }
+    },
 )
 def gc(_: Any, cache: str = "", staged: bool = False, hosts: str = "", folder: str = "") -> None:
     """Remove from the cache all that the current bundle does not need; with --staged or --hosts from nodes' disks.
