@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.clusters import Account
-from usernetes_deploy.bundle import stage
+from usernetes_deploy.bundle import contents
 
 pytestmark = pytest.mark.cluster
 WORDS = '"Failed to start ContainerManager" err="mkdir /sys/fs/cgroup/kubepods: permission denied"'
@@ -24,14 +24,14 @@ def bundle_whose_kubelet_dies(account: Account) -> Path:
     """The bundle, by hard links, with a program in the kubelet's place that says why it cannot live, and ends."""
     folder = account.home / "broken"
     shutil.copytree(account.bundle, folder, copy_function=os.link)
-    kubelet, manifest = folder / "bin" / "kubelet", folder / stage.MANIFEST
+    kubelet, manifest = folder / "bin" / "kubelet", folder / contents.MANIFEST
     kubelet.unlink()
     kubelet.write_text(f"#!/bin/sh\necho '{LINE}'\nexit 1\n")
     kubelet.chmod(0o755)
     document = json.loads(manifest.read_bytes())
     content = kubelet.read_bytes()
     document["files"]["bin/kubelet"] |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    document["digest"] = stage.digest_of(document)
+    document["digest"] = contents.digest_of(document)
     manifest.unlink()
     manifest.write_text(json.dumps(document))
     return folder
