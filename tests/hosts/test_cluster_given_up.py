@@ -1,4 +1,4 @@
-"""A cluster that had to do without a node, and one that has lost another, grows all the same."""
+"""A cluster that did without a node, and lost another, grows; a `remove` that was killed is gone on with."""
 
 from __future__ import annotations
 
@@ -56,7 +56,21 @@ def added(cluster: Cluster) -> str:
     return name
 
 
-def test_nodes_are_added_beside_one_that_was_given_up_and_one_that_is_lost(fewer: Cluster) -> None:
+def killed_while_leaving(cluster: Cluster, name: str) -> float:
+    """Kill a `remove` as soon as its node is leaving; returns after how many seconds."""
+    began = time.monotonic()
+    removal = subprocess.Popen(
+        cluster.account.argv("remove", name, "--cluster", NAME), stderr=subprocess.DEVNULL, text=True, cwd="/"
+    )
+    try:
+        wait_for(lambda: members(cluster.account)[name]["state"] == "leaving", f"{name} is leaving", 60)
+    finally:
+        removal.kill()
+        removal.wait()
+    return time.monotonic() - began
+
+
+def test_nodes_come_and_go_beside_one_that_was_given_up_and_one_that_is_lost(fewer: Cluster) -> None:
     status = fewer.status()
     assert (status["phase"], list(status["givenUp"])) == ("degraded", ["node2"])
     assert members(fewer.account)["node2"]["state"] == "given-up"
@@ -71,12 +85,19 @@ def test_nodes_are_added_beside_one_that_was_given_up_and_one_that_is_lost(fewer
     second = added(fewer)
     assert len({"node0", "node1", "node2", first, second}) == 5
 
+    killed = killed_while_leaving(fewer, second)
+    assert members(fewer.account)[second]["state"] == "leaving"
+    assert f"{second}: it is leaving" in fewer.usernetes("status").stdout
+    print(f"remove was killed after {killed:.1f} s")
+    done = fewer.usernetes("remove", second)
+    assert done.returncode == 0, done.stderr
+
     done = fewer.usernetes("remove", f"node2,{first}", "--force")
     assert done.returncode == 0, done.stderr
     status = fewer.status()
-    assert [node["name"] for node in status["nodes"]] == ["node0", "node1", second]
+    assert [node["name"] for node in status["nodes"]] == ["node0", "node1"]
     assert (status["phase"], status["givenUp"], status["healthy"]) == ("running", {}, True)
     done = fewer.usernetes("down")
     assert done.returncode == 0, done.stderr
-    assert "3 nodes stopped, nothing left" in done.stderr
+    assert "2 nodes stopped, nothing left" in done.stderr
     wait_for(lambda: not fewer.account.processes(), "every process ends", 10)

@@ -63,6 +63,19 @@ def test_no_log_holds_a_secret_and_no_key_is_on_the_nodes_disk(cluster: Cluster)
     assert looked > 50
 
 
+def test_etcd_holds_no_secret_in_plain(cluster: Cluster) -> None:
+    marks = {"Secret": "mark-of-a-secret-5f1c", "ConfigMap": "mark-of-a-config-5f1c"}
+    for kind, mark in marks.items():
+        field = "stringData" if kind == "Secret" else "data"
+        cluster.apply({"apiVersion": "v1", "kind": kind, "metadata": {"name": "marked"}, field: {"word": mark}})
+    stored = b"".join(path.read_bytes() for path in (cluster.node_folder(0) / "etcd").rglob("*") if path.is_file())
+    assert marks["ConfigMap"].encode() in stored  # what is looked for would be seen
+    assert marks["Secret"].encode() not in stored
+    assert base64.b64encode(marks["Secret"].encode()) not in stored
+    assert base64.b64decode(cluster.get("secret", "marked")["data"]["word"]).decode() == marks["Secret"]
+    cluster.kubectl("delete", "secret/marked", "configmap/marked")
+
+
 def test_another_user_can_open_no_folder_and_no_socket(cluster: Cluster, stranger: Account) -> None:
     state = cluster.account.state / cluster.name
     folder = cluster.node_folder(0)

@@ -41,6 +41,7 @@ def test_cancelling_leaves_nothing(clusters: Clusters, job: str) -> None:
     clusters.slurm.ask("scancel", job)
     clusters.nothing_left()
     print(f"scancel to nothing left: {time.monotonic() - began:.1f} s")
+    clusters.ended(job)
     code, said = clusters.refused("status", "--cluster", job)
     assert code == 2
     assert f"job {job} has ended: cancelled" in said
@@ -60,4 +61,49 @@ def test_down_from_the_login_host_ends_the_job_in_order(clusters: Clusters) -> N
     clusters.usernetes("down", "--cluster", job)
     wait_until(lambda: clusters.state(job) == "COMPLETED", "the end of the job")
     assert "ending: pods have" in clusters.output(job)
+    clusters.nothing_left()
+
+
+def test_up_outside_a_job_submits_one_and_follows_it(clusters: Clusters) -> None:
+    words = ["up", "--launcher", "slurm", "--nodes", "2", "--time", "10m", "--queue", "short", *clusters.settings]
+    done = clusters.slurm.run(["usernetes", *words], timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("/kubeconfig")
+    job = done.stderr.partition("job ")[2].partition(" ")[0]
+    assert clusters.slurm.ask("squeue", "-h", f"--jobs={job}", "--format=%P %l %D") == "short 10:00 2"
+    clusters.slurm.ask("scancel", job)
+    clusters.nothing_left()
+
+
+def test_before_the_time_limit_pods_end_in_order_and_logs_are_kept(clusters: Clusters) -> None:
+    logs = clusters.slurm.root / "output" / "logs"
+    job = clusters.ready(clusters.submit("--nodes=1", "--time=10", job=("--notice", "5", "--logs", str(logs))))
+    clusters.slurm.ask("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@90 makes Slurm do
+    assert clusters.ended(job) == "0:0"
+    assert "all pods have ended" in clusters.output(job)
+    assert list(logs.glob("*.log"))
+    clusters.nothing_left()
+
+
+def test_a_cluster_grows_into_a_further_job_and_gives_it_back(clusters: Clusters) -> None:
+    slurm = clusters.slurm
+    job = clusters.ready(clusters.submit("--nodes=2"))
+    assert clusters.usernetes("add", "--cluster", job, "--nodes", "1", timeout=240) == "sl2"
+    jobs = slurm.ask("squeue", "--me", "--noheader", "--format=%i %k").splitlines()
+    assert f"usernetes_joins={job}" in "\n".join(jobs)
+    nodes = json.loads(clusters.usernetes("status", "--cluster", job, "--json"))["nodes"]
+    assert [node["ready"] for node in nodes] == [True] * 3
+    clusters.usernetes("remove", "sl2", "--cluster", job)
+    wait_until(lambda: slurm.ask("squeue", "--me", "--noheader", "--format=%i") == job, "the join job's end", 30)
+    slurm.ask("scancel", job)
+    clusters.nothing_left()
+
+
+def test_slurmctld_may_be_restarted_meanwhile(clusters: Clusters) -> None:
+    job = clusters.ready(clusters.submit("--nodes=1"))
+    clusters.slurm.restart_controller()
+    assert "Ready" in clusters.usernetes("status", "--cluster", job)
+    clusters.slurm.wait_for_answer()
+    clusters.usernetes("down", "--cluster", job)
+    wait_until(lambda: clusters.state(job) == "COMPLETED", "the end of the job")
     clusters.nothing_left()

@@ -11,7 +11,7 @@ from typing import Any
 from tests.vm.image import USERS
 from tests.vm.machine import Machine
 
-SECONDS = 420  # a bound: emulation is slow
+SECONDS = 1200  # a bound: emulation is slow
 CONDITIONS = "jsonpath={range .items[0].status.conditions[*]}{.type}={.status} {end}"
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from usernetes_deploy.bundle import stage, store
+from usernetes_deploy.bundle import contents, stage, store, unpacking
 from usernetes_deploy.bundle.store import Bundle
 from usernetes_deploy.errors import BundleError, UsageError
 
@@ -38,7 +38,7 @@ def pack(bundle: Bundle, out: Path) -> Path:
     part = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with part.open("wb") as raw, _compressed(raw, out) as stream, tarfile.open(fileobj=stream, mode="w|") as tar:
-            for name in (stage.MANIFEST, *sorted(manifest.files)):
+            for name in (contents.MANIFEST, *sorted(manifest.files)):
                 with (bundle.root / name).open("rb") as content:
                     tar.addfile(_member(name, manifest, os.fstat(content.fileno()).st_size), content)
         part.replace(out)
@@ -56,10 +56,10 @@ def unpack(archive: Path, cache: Path) -> Bundle:
     Raises `BundleError` for a damaged, truncated or foreign archive; the cache is unchanged then.
     """
     with store.locked(cache):
-        manifest = stage.read_manifest(archive)
+        manifest = unpacking.read_manifest(archive)
         if stage.is_fresh(cache / "bundles" / manifest.name, manifest):
-            stage.extract(archive, None)
-        return store.add(cache, manifest, lambda folder: stage.extract(archive, folder))
+            unpacking.extract(archive, None)
+        return store.add(cache, manifest, lambda folder: unpacking.extract(archive, folder))
 
 
 class ParallelGzip(io.RawIOBase):
@@ -100,7 +100,7 @@ class ParallelGzip(io.RawIOBase):
             self._raw.write(self._pending.popleft().result())
 
 
-def _member(name: str, manifest: stage.Manifest, size: int) -> tarfile.TarInfo:
+def _member(name: str, manifest: contents.Manifest, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size = size
     info.mode = manifest.files[name].mode if name in manifest.files else 0o644

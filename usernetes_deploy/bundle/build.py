@@ -21,7 +21,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from usernetes_deploy.bundle import elf, images, stage, store, tools
+from usernetes_deploy.bundle import contents, elf, images, stage, store, tools, unpacking
 from usernetes_deploy.bundle.components import CBuild, Component, Components, GoBuild
 from usernetes_deploy.bundle.progress import Progress
 from usernetes_deploy.bundle.store import Bundle
@@ -303,9 +303,9 @@ def _into_image(component: Component, recipe: GoBuild, out: Path) -> None:
 
 def _make(component: Component, root: Path, maker: Maker, report: Report, progress: Progress) -> bool:
     """Fill `root` with a bundle of this one component; False when it is there and sound."""
-    if (root / stage.MANIFEST).exists():
+    if (root / contents.MANIFEST).exists():
         try:
-            manifest = stage.read_manifest(root)
+            manifest = unpacking.read_manifest(root)
             if stage.is_fresh(root, manifest) or not stage.problems(root, manifest):
                 stage.stamp(root, manifest)
                 return False
@@ -318,9 +318,9 @@ def _make(component: Component, root: Path, maker: Maker, report: Report, progre
         name = out / "name"
         named = {name.read_text(): f"images/{component.name}.tar"} if name.exists() else {}
         name.unlink(missing_ok=True)
-        document = stage.describe(out, components=[record(component, origin)], images=named)
-        stage.write_manifest(out, document)
-        stage.stamp(out, stage.read_manifest(out))
+        document = contents.describe(out, components=[record(component, origin)], images=named)
+        contents.write_manifest(out, document)
+        stage.stamp(out, unpacking.read_manifest(out))
     return True
 
 
@@ -336,23 +336,23 @@ def record(component: Component, origin: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _assemble(chosen: Sequence[Component], roots: Mapping[str, Path], cache: Path) -> Bundle:
-    parts = [stage.read_manifest(roots[component.name]) for component in chosen]
+    parts = [unpacking.read_manifest(roots[component.name]) for component in chosen]
     sources = {path: root / path for root, part in zip(roots.values(), parts, strict=True) for path in part.files}
-    document = stage.sealed(
+    document = contents.sealed(
         {
-            "schema": stage.SCHEMA,
+            "schema": contents.SCHEMA,
             "architecture": images.architecture(),
             "files": {path: said for part in parts for path, said in part.document["files"].items()},
             "components": [said for part in parts for said in part.document["components"]],
             "images": {name: path for part in parts for name, path in part.document["images"].items()},
         }
     )
-    manifest = stage.Manifest.of(document)
+    manifest = contents.Manifest.of(document)
 
     def fill(folder: Path) -> None:
         for path, file in manifest.files.items():
             stage.share(sources[path], folder / path, file)
-        stage.write_manifest(folder, document)
+        contents.write_manifest(folder, document)
 
     return store.add(cache, manifest, fill)
 

@@ -10,124 +10,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import gzip
-import hashlib
 import json
 import os
-import re
 import shutil
 import stat
-import subprocess
-import tarfile
 import tempfile
 import time
-import zlib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from usernetes_deploy.bundle.contents import MANIFEST, REMEDY, File, Manifest, sha256_of, write_manifest
+from usernetes_deploy.bundle.unpacking import copy_of, extract, read_manifest
 from usernetes_deploy.errors import BundleError
 from usernetes_deploy.paths import who_else_writes
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
 STAMP = ".verified"
-CHUNK = 1 << 20
-MAX_MANIFEST = 1 << 20
 LOCK_PATIENCE = 600.0
 FICLONE = 0x40049409
-SAFE_PATH = re.compile(r"(bin|cni|images)/[A-Za-z0-9][A-Za-z0-9._+-]*")
-HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
-REMEDY = "usernetes bundle build, or usernetes bundle import FILE"
-
-
-@dataclass(frozen=True)
-class File:
-    """What the manifest says of one file: its hash, its size in bytes, its permission bits."""
-
-    sha256: str
-    size: int
-    mode: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The parsed ``manifest.json``; its `digest` covers everything that the document says."""
-
-    digest: str
-    files: Mapping[str, File]
-    document: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Manifest:
-        """The manifest in a document as it is; `parse_manifest` is for one that came from outside."""
-        files = {
-            str(path): File(str(said["sha256"]), int(said["size"]), int(str(said["mode"]), 8))
-            for path, said in document["files"].items()
-        }
-        return cls(str(document["digest"]), files, document)
-
-    @property
-    def name(self) -> str:
-        """The folder's name: the start of the digest, so that the commands of a node stay short enough to read."""
-        return self.digest[:16]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files together."""
-        return sum(file.size for file in self.files.values())
-
-
-def digest_of(document: Mapping[str, Any]) -> str:
-    """The sha256 of a manifest's content, its own ``digest`` left out."""
-    content = {key: value for key, value in document.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def describe(root: Path, **said: Any) -> dict[str, Any]:
-    """The manifest document for the files that are in `root` now, with what else is `said` of them."""
-    files = {}
-    for path in sorted(root.glob("*/*")):
-        mode = 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
-        path.chmod(mode)
-        name = path.relative_to(root).as_posix()
-        files[name] = {"sha256": _sha256(path), "size": path.stat().st_size, "mode": f"{mode:04o}"}
-    return sealed({"schema": SCHEMA, "files": files, **said})
-
-
-def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """`document` with its digest."""
-    return {**document, "digest": digest_of(document)}
-
-
-def parse_manifest(text: bytes, where: str) -> Manifest:
-    """Parse and check a manifest; raises `BundleError` for a damaged one or for a path that leads outside."""
-    try:
-        manifest = Manifest.of(json.loads(text))
-        schema = manifest.document["schema"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{where} is not a bundle's manifest: {error!r}", remedy=REMEDY) from error
-    if schema != SCHEMA:
-        raise BundleError(f"{where} has schema {schema}, this version reads {SCHEMA}", remedy=REMEDY)
-    for path, file in manifest.files.items():
-        if not SAFE_PATH.fullmatch(path) or not HEX_DIGEST.fullmatch(file.sha256) or file.mode & ~0o755:
-            raise BundleError(f"{where} names a file that no bundle has: {path!r}, mode {file.mode:o}")
-    if manifest.digest != digest_of(manifest.document):
-        raise BundleError(f"{where} is damaged: its digest does not fit its content", remedy=REMEDY)
-    return manifest
-
-
-def read_manifest(source: Path) -> Manifest:
-    """The manifest of a bundle's folder or archive. Raises `BundleError` when there is none, or it is damaged."""
-    if source.is_dir():
-        try:
-            return parse_manifest((source / MANIFEST).read_bytes(), str(source / MANIFEST))
-        except OSError as error:
-            raise BundleError(f"{source} is not a bundle: {MANIFEST}: {error.strerror}", remedy=REMEDY) from error
-    with _opened(source) as tar:
-        return _first_member(tar, source)
 
 
 def stage(source: Path, parent: Path) -> Path:
@@ -200,42 +101,13 @@ def stamp(root: Path, manifest: Manifest) -> None:
     (root / STAMP).write_text(json.dumps(_attributes(root, manifest)))
 
 
-def extract(archive: Path, into: Path | None) -> Manifest:
-    """Unpack a bundle's archive into the empty folder `into`, verifying each file on the way; None: verify it only.
-
-    Only what the manifest (the first member) names is written: a member with another name, type or size is refused.
-    Raises `BundleError` for a damaged, truncated or foreign archive.
-    """
-    with _opened(archive) as tar:
-        manifest = _first_member(tar, archive)
-        missing = dict(manifest.files)
-        while True:
-            member = tar.next()  # not `for`, which would begin again with the manifest
-            if member is None:
-                break
-            if member.isdir() and member.name in ("bin", "cni", "images"):
-                continue
-            file = missing.pop(member.name, None)
-            content = tar.extractfile(member) if member.isreg() else None
-            if file is None or content is None or member.size != file.size:
-                raise BundleError(f"{archive} refused: its member {member.name!r} is not what the manifest names")
-            if into is None:
-                sha256 = _hash(content)
-            else:
-                (into / member.name).parent.mkdir(mode=0o755, exist_ok=True)
-                sha256 = _copy(content, into / member.name, file.mode)
-            if sha256 != file.sha256:
-                raise BundleError(f"{archive} is damaged: the sha256 of {member.name} is wrong", remedy=REMEDY)
-        if missing:
-            raise BundleError(f"{archive} is truncated: it lacks {', '.join(sorted(missing))}", remedy=REMEDY)
-    if into is not None:
-        write_manifest(into, manifest.document)
-    return manifest
-
-
-def write_manifest(root: Path, document: Mapping[str, Any]) -> None:
-    """Write ``manifest.json`` in the form which the digest is taken of, one line a file for the reader."""
-    (root / MANIFEST).write_text(json.dumps(document, sort_keys=True, indent=1) + "\n")
+def sizes(parent: Path) -> dict[str, int]:
+    """The bundles under `parent` and the bytes of each: name -> bytes."""
+    return {
+        root.name: sum(path.stat().st_size for path in root.glob("*/*"))
+        for root in parent.iterdir()
+        if root.is_dir() and (root / MANIFEST).exists()
+    }
 
 
 def prune(parent: Path, keep: Set[str] = frozenset()) -> list[str]:
@@ -326,10 +198,10 @@ def share(source: Path, target: Path, file: File) -> None:
     target.parent.mkdir(mode=0o755, exist_ok=True)
     if _reflink(source, target) or _hard_link(source, target, file):
         target.chmod(file.mode)
-        sha256 = _sha256(target)
+        sha256 = sha256_of(target)
     else:
         with source.open("rb") as content:
-            sha256 = _copy(content, target, file.mode)
+            sha256 = copy_of(content, target, file.mode)
     if sha256 != file.sha256:
         raise BundleError(f"{source} is damaged: its sha256 is {sha256}, not {file.sha256}", remedy=REMEDY)
 
@@ -358,7 +230,7 @@ def _problem(path: Path, file: File) -> str:
             return f"{status.st_size} bytes, not {file.size}"
         if stat.S_IMODE(status.st_mode) != file.mode:
             return f"mode {stat.S_IMODE(status.st_mode):04o}, not {file.mode:04o}"
-        sha256 = _sha256(path)
+        sha256 = sha256_of(path)
     except OSError as error:
         return str(error.strerror)
     return "" if sha256 == file.sha256 else f"sha256 {sha256}, not {file.sha256}"
@@ -438,83 +310,9 @@ def _hard_link(source: Path, target: Path, file: File) -> bool:
         return False
 
 
-def _copy(content: IO[bytes], path: Path, mode: int) -> str:
-    sha256 = hashlib.sha256()
-    with path.open("xb") as out:
-        while True:
-            chunk = content.read(CHUNK)
-            if not chunk:
-                break
-            sha256.update(chunk)
-            out.write(chunk)
-    path.chmod(mode)
-    return sha256.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return _hash(content)
-
-
-def _hash(content: IO[bytes]) -> str:
-    sha256 = hashlib.sha256()
-    while True:
-        chunk = content.read(CHUNK)
-        if not chunk:
-            return sha256.hexdigest()
-        sha256.update(chunk)
-
-
 def _workers() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
 def _named(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, type(error).__name__)
-
-
-def _first_member(tar: tarfile.TarFile, archive: Path) -> Manifest:
-    member = tar.next()
-    content = tar.extractfile(member) if member and member.name == MANIFEST and member.isreg() else None
-    if member is None or content is None or member.size > MAX_MANIFEST:
-        raise BundleError(f"{archive} is not a bundle's archive: it does not begin with {MANIFEST}", remedy=REMEDY)
-    return parse_manifest(content.read(), f"{MANIFEST} in {archive}")
-
-
-@contextlib.contextmanager
-def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
-    """`archive` as a stream of members; every way in which it can be broken is a `BundleError`."""
-    try:
-        with contextlib.ExitStack() as stack:
-            raw = stack.enter_context(archive.open("rb", buffering=0))  # zstd reads on where we stop
-            magic = raw.read(4)
-            raw.seek(0)
-            if magic[:2] == b"\x1f\x8b":
-                yield stack.enter_context(tarfile.open(fileobj=gzip.GzipFile(fileobj=raw), mode="r|"))
-            elif magic == b"\x28\xb5\x2f\xfd":
-                yield stack.enter_context(tarfile.open(fileobj=stack.enter_context(_unzstd(raw, archive)), mode="r|"))
-            else:
-                raise BundleError(f"{archive} is neither a .tar.zst nor a .tar.gz archive", remedy=REMEDY)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BundleError(f"{archive} is damaged: {error}", remedy=REMEDY) from error
-    except FileNotFoundError as error:
-        raise BundleError(f"{error.filename}: {error.strerror}", remedy=REMEDY) from error
-
-
-@contextlib.contextmanager
-def _unzstd(raw: IO[bytes], archive: Path) -> Iterator[IO[bytes]]:
-    try:
-        process = subprocess.Popen(["zstd", "-dcq"], stdin=raw, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except FileNotFoundError:
-        remedy = "install zstd there, or pack the bundle as .tar.gz"
-        raise BundleError(f"{archive} needs the command zstd, which is not on this host", remedy=remedy) from None
-    with process:
-        assert process.stdout is not None and process.stderr is not None  # noqa: S101 (for the type checker)
-        try:
-            yield process.stdout
-        finally:
-            process.stdout.close()
-            complaint = process.stderr.read().decode(errors="replace").strip()
-            process.wait()
-    if process.returncode > 0:
-        raise BundleError(f"{archive} is damaged: {complaint}", remedy=REMEDY)

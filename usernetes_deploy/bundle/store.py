@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.bundle import stage
-from usernetes_deploy.bundle.stage import Manifest
+from usernetes_deploy.bundle import contents, stage, unpacking
+from usernetes_deploy.bundle.contents import Manifest
 from usernetes_deploy.errors import BundleError
 
 REMEDY = "usernetes bundle build"
@@ -98,18 +98,18 @@ def locate(path: Path | None = None, cache: Path | None = None) -> Bundle:
     cache = cache or default_cache()
     try:
         if path is None and not (cache / "bundles" / "current").is_symlink():
-            raise BundleError(f"there is no bundle in {cache}", remedy=stage.REMEDY)
+            raise BundleError(f"there is no bundle in {cache}", remedy=contents.REMEDY)
         root = (path.expanduser() if path else cache / "bundles" / "current").resolve()
         if root.is_file():
             raise BundleError(f"{root} is a file, not a bundle's folder", remedy=f"usernetes bundle import {root}")
         if not root.is_dir():
-            raise BundleError(f"there is no bundle at {root}", remedy=stage.REMEDY)
+            raise BundleError(f"there is no bundle at {root}", remedy=contents.REMEDY)
     except OSError as error:
-        raise BundleError(f"{error.filename}: {error.strerror}", remedy=stage.REMEDY) from error
-    manifest = stage.read_manifest(root)
+        raise BundleError(f"{error.filename}: {error.strerror}", remedy=contents.REMEDY) from error
+    manifest = unpacking.read_manifest(root)
     missing = [name for name, file in manifest.files.items() if not _has_size(root / name, file.size)]
     if missing:
-        raise BundleError(f"the bundle in {root} is damaged: {', '.join(missing)}", remedy=stage.REMEDY)
+        raise BundleError(f"the bundle in {root} is damaged: {', '.join(missing)}", remedy=contents.REMEDY)
     return Bundle(root, manifest)
 
 
@@ -119,7 +119,7 @@ def bundles(cache: Path) -> list[Bundle]:
     found = []
     for root in sorted(path for path in (cache / "bundles").glob("*") if path.is_dir() and not path.is_symlink()):
         with contextlib.suppress(BundleError):
-            found.append(Bundle(root, stage.read_manifest(root)))
+            found.append(Bundle(root, unpacking.read_manifest(root)))
     return sorted(found, key=lambda bundle: bundle.root != current)
 
 
@@ -154,13 +154,13 @@ def collect_garbage(cache: Path) -> list[tuple[str, int]]:
     are counted, though not freed.
     """
     current = (cache / "bundles" / "current").resolve()
-    kept = stage.read_manifest(current).files if current.is_dir() else {}
+    kept = unpacking.read_manifest(current).files if current.is_dir() else {}
     kept_names = {"current", current.name, *stage.in_use(cache / "bundles")}
     doomed = [path for path in (cache / "bundles").glob("*") if path.name not in kept_names]
     doomed += list((cache / "downloads").glob("*"))
     for built in (cache / "built").glob("*"):
         try:
-            needed = all(kept.get(path) == file for path, file in stage.read_manifest(built).files.items())
+            needed = all(kept.get(path) == file for path, file in unpacking.read_manifest(built).files.items())
         except BundleError:
             needed = False
         doomed += [] if needed else [built]

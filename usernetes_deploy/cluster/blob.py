@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.cluster import manifests
+from usernetes_deploy.cluster import manifests, proxies
 from usernetes_deploy.cluster.addressing import NetworkPlan, dns_ip
 from usernetes_deploy.cluster.identities import Credentials
 from usernetes_deploy.cluster.membership import Member
-from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.cluster.spec import ClusterSpec, dump
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.network import native
 from usernetes_deploy.node.config import RUN, SCHEMA, NodeConfig
@@ -57,6 +57,7 @@ def node_config(
         labels={**spec.labels, **member.host.labels, "usernetes.dev/cluster": spec.name},
         taints=[taint(text) for text in spec.taints],
         extra_args=_extra_args(spec),
+        proxies=proxies.of_nodes(dump(spec)),
         metrics=spec.metrics,
         registries=registries_of(spec),
         publishes=member.name in network.publishing,

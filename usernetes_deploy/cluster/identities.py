@@ -5,13 +5,15 @@ Made before the first process starts, so that no node ever waits for another one
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from usernetes_deploy.cluster.pki import CLIENT, SERVER, Authority, KeyPair, kubeconfig, service_account_keys
 from usernetes_deploy.errors import Secret
-from usernetes_deploy.node.config import KUBERNETES, PKI
+from usernetes_deploy.node.config import ENCRYPTION, KUBERNETES, PKI
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,14 @@ class Identities:
     front_proxy: Authority
     etcd: Authority
     service_accounts: tuple[Secret, str]
+    storage_key: Secret  # 32 bytes in base64: Secrets are encrypted with it before etcd has them
 
     @classmethod
     def make(cls) -> Identities:
         """New ones."""
         return cls(
             Authority.make("kubernetes"), Authority.make("front-proxy-ca"), Authority.make("etcd-ca"),
-            service_account_keys(),
+            service_account_keys(), Secret(base64.b64encode(secrets.token_bytes(32)).decode()),
         )  # fmt: skip
 
     def to_secret(self) -> Secret:
@@ -48,6 +51,7 @@ class Identities:
                         name: {"key": authority.pair.key.reveal(), "certificate": authority.pair.certificate}
                         for name, authority in self._authorities().items()
                     },
+                    "storageKey": self.storage_key.reveal(),
                     "serviceAccounts": {"key": self.service_accounts[0].reveal(), "public": self.service_accounts[1]},
                 }
             )
@@ -63,8 +67,9 @@ class Identities:
 
         accounts = document["serviceAccounts"]
         return cls(
-            authority("ca"), authority("frontProxy"), authority("etcd"), (Secret(accounts["key"]), accounts["public"])
-        )
+            authority("ca"), authority("frontProxy"), authority("etcd"), (Secret(accounts["key"]), accounts["public"]),
+            Secret(document["storageKey"]),
+        )  # fmt: skip
 
     def _authorities(self) -> dict[str, Authority]:
         return {"ca": self.ca, "frontProxy": self.front_proxy, "etcd": self.etcd}
@@ -87,6 +92,14 @@ class Identities:
             f"{KUBERNETES}/kubelet.conf": kubeconfig(cluster, api_url, certificate, "kubelet", client).reveal(),
             f"{KUBERNETES}/kube-proxy.conf": kubeconfig(cluster, api_url, certificate, "kube-proxy", proxy).reveal(),
         }
+
+    def _encryption(self) -> str:
+        """An EncryptionConfiguration (JSON): Secrets are written with the key, and what is plain can still be read."""
+        key = {"name": "usernetes", "secret": self.storage_key.reveal()}
+        resource = {"resources": ["secrets"], "providers": [{"secretbox": {"keys": [key]}}, {"identity": {}}]}
+        return json.dumps(
+            {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration", "resources": [resource]}
+        )
 
     def credential(self, cluster: str, api_url: str, user: str) -> str:
         """A kubeconfig for one more client, known by its user name."""
@@ -113,6 +126,7 @@ class Identities:
             f"{PKI}/etcd/ca.crt": self.etcd.pair.certificate,
             f"{PKI}/sa.key": self.service_accounts[0].reveal(),
             f"{PKI}/sa.pub": self.service_accounts[1],
+            ENCRYPTION: self._encryption(),
             **_pair(f"{PKI}/admin", self.ca.issue("usernetes:node-admin", ["system:masters"], usages=[CLIENT])),
             **_pair(f"{PKI}/apiserver", self.ca.issue("kube-apiserver", usages=[SERVER], names=names)),
             **_pair(f"{PKI}/apiserver-kubelet-client", self.ca.issue("kube-apiserver-kubelet-client", usages=[CLIENT])),

@@ -129,13 +129,24 @@ class Membership:
     def __getitem__(self, name: str) -> Member:
         return self._members[name]
 
-    def join(self, newcomers: Iterable[Member]) -> None:
-        """Count further members; raises `UsageError` for names of members that may have something on their host."""
+    def join(self, newcomers: Iterable[Member]) -> list[Member]:
+        """Count further members; returns those of the same names that they stand for from now on.
+
+        Raises `UsageError` for names of members that may have something on their host.
+        """
         newcomers = list(newcomers)
         twice = [one.name for one in newcomers if one.name in self and may_be_there(self[one.name])]
         if twice:
             raise UsageError(f"already nodes of the cluster: {', '.join(twice)}")
+        before = [self[one.name] for one in newcomers if one.name in self]
         self._members.update({one.name: one for one in newcomers})
+        return before
+
+    def restore(self, before: Iterable[Member]) -> None:
+        """Take back those whose place newcomers had taken that are forgotten again."""
+        for member in before:
+            if member.name not in self and member.state not in NOTHING_THERE:
+                self._members[member.name] = member
 
     def move(self, names: str | Iterable[str], state: State, why: str = "", **fields: Any) -> None:
         """Bring members into a state, with other fields of theirs; raises `UsernetesError` when that is no legal move.

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.api import Api
+from usernetes_deploy.cluster import merging
 from usernetes_deploy.cluster.lock import held
 from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
@@ -175,7 +176,8 @@ class ClusterState:
         return str(self.read()["server"])
 
     def remove(self) -> None:
-        """Remove the directory and everything in it."""
+        """Remove the directory and everything in it, and the cluster from kubeconfigs that it was merged into."""
+        merging.take_out(self.directory, self.name)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextlib.contextmanager

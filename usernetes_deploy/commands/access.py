@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from usernetes_deploy.cluster import merging, support
 from usernetes_deploy.cluster import status as statuses
 from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.record import members_of
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, report, show
+from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, report, show, versions
 from usernetes_deploy.errors import UsageError, UsernetesError
 
 CLEAR = "\x1b[H\x1b[2J"
@@ -50,15 +53,27 @@ def status(_: Context, cluster: str | None = None, json: bool = False, watch: in
         raise Exit(code=1)
 
 
-@task(help={"cluster": CLUSTER_HELP})
-def kubeconfig(_: Context, cluster: str | None = None) -> None:
-    """Print the path of a cluster's kubeconfig.
+@task(
+    help={
+        "cluster": CLUSTER_HELP,
+        "merge": "put it into ~/.kube/config (or the first file of $KUBECONFIG), until the cluster is taken down",
+        "switch": "with --merge: make it the current context there",
+    }
+)
+def kubeconfig(_: Context, cluster: str | None = None, merge: bool = False, switch: bool = True) -> None:
+    """Print the path of a cluster's kubeconfig; with --merge the name of its context in your own.
 
     Examples:
 
       export KUBECONFIG=$(usernetes kubeconfig)
+      usernetes kubeconfig --merge
+      usernetes kubeconfig --cluster demo --merge --no-switch
     """
-    print(chosen(cluster).kubeconfig)
+    state = chosen(cluster)
+    if merge:
+        print(merging.merge(state.directory, state.name, merging.own_file(environment()), switch=switch))
+    else:
+        print(state.kubeconfig)
 
 
 @task(help={"cluster": CLUSTER_HELP})
@@ -74,7 +89,7 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
     binary = f"{state.read()['bundle']['root']}/bin/kubectl"
     ours = {"KUBECONFIG": str(state.kubeconfig), "KUBECACHEDIR": str(state.directory / "kubectl")}  # gone with `down`
     try:
-        os.execve(binary, ["kubectl", *context.config.words], {**environment(), **ours})
+        os.execve(binary, ["kubectl", *context.config.words], {**beside(state, environment()), **ours})
     except OSError as error:
         raise UsernetesError(
             error.strerror or str(error),
@@ -91,6 +106,8 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
         "component": "which component, as kubelet; may be given again (default: all)",
         "lines": "how many lines of each log",
         "follow": "go on with what comes, until the node ends",
+        "all": "of all nodes, with status, versions, events: what helps somebody else to help (needs --out)",
+        "out": "where --all puts it: a new folder, or an archive as logs.tar.gz; nothing in it is secret",
     },
 )
 def logs(
@@ -100,15 +117,28 @@ def logs(
     component: list[str] | None = None,
     lines: int = 50,
     follow: bool = False,
+    all: bool = False,  # noqa: A002  the flag's name
+    out: str | None = None,
 ) -> None:
-    """Print the logs of a node's components.
+    """Print the logs of a node's components; with --all collect everything that tells what happened.
+
+    Exit code 1 when a node did not answer: what there is of the others is there.
 
     Examples:
 
       usernetes logs --component kubelet --node node1
       usernetes logs --follow
+      usernetes logs --all --out what-happened.tar.gz
     """
     state = chosen(cluster)
+    if all or out:
+        if not (all and out):
+            raise UsageError("--all and --out go together", remedy="usernetes logs --all --out what-happened.tar.gz")
+        lacking = support.collect(state, node_program(), Path(out), versions())
+        print(Path(out).absolute())
+        if lacking:
+            raise UsernetesError(f"not all could be had:\n  {chr(10).join(lacking)}")
+        return
     document = state.read()
     members = members_of(document)
     member = members.named(node) if node else members.first

@@ -10,13 +10,17 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.tasks import task
 
-from usernetes_deploy.bundle import archive, build, components, download, pins, stage, store
-from usernetes_deploy.commands.common import bundle_cache
+from usernetes_deploy.bundle import archive, build, components, contents, download, pins, stage, store, unpacking
+from usernetes_deploy.cluster.launchers import ssh_launcher
+from usernetes_deploy.commands.common import Verb, bundle_cache, node_program
 from usernetes_deploy.console.moving import MovingLine
-from usernetes_deploy.errors import UsageError
+from usernetes_deploy.errors import BundleError, UsageError
+from usernetes_deploy.launch.base import Host, on_all
+from usernetes_deploy.launch.local import LocalLauncher
 
 CACHE = "folder of the cache (default: $USERNETES_BUNDLE_CACHE, or $XDG_CACHE_HOME/usernetes)"
-WITH = "an optional component: flannel, kwok or metrics-server; may be repeated"
+WITH = "an optional component: flannel, kwok, metrics-server or traefik; may be repeated"
+PRUNE_SECONDS = 60.0
 PINS = "file of pins (default: $XDG_CONFIG_HOME/usernetes/pins.yaml)"
 PATH = "a bundle's folder (default: the current one of the cache)"
 JSON = "print JSON"
@@ -74,7 +78,7 @@ def verify(_: Any, path: str = "", cache: str = "", json: bool = False) -> None:
     place = (
         Path(path) if path and Path(path).is_file() else store.locate(Path(path) if path else None, _cache(cache)).root
     )
-    manifest = stage.extract(place, None) if place.is_file() else stage.verify(place, again=True)
+    manifest = unpacking.extract(place, None) if place.is_file() else stage.verify(place, again=True)
     said = {"path": str(place), "digest": manifest.digest, "files": len(manifest.files), "bytes": manifest.size}
     if json:
         _print_json(said)
@@ -111,7 +115,7 @@ def list_(_: Any, cache: str = "", json: bool = False) -> None:
         for name, version in bundle.versions.items():
             print(f"    {name:24} {version}")
     if not found:
-        _say(f"no bundle in {folder}; fix: {stage.REMEDY}")
+        _say(f"no bundle in {folder}; fix: {contents.REMEDY}")
 
 
 @task(positional=["out"], help={"out": "NAME.tar.zst (needs zstd) or NAME.tar.gz", "path": PATH, "cache": CACHE})
@@ -144,12 +148,56 @@ def import_(_: Any, file: str, sha256: str = "", cache: str = "") -> None:
     print(archive.unpack(path, folder).root)
 
 
-@task(help={"cache": CACHE})
-def gc(_: Any, cache: str = "") -> None:
-    """Remove from the cache all that the current bundle does not need.
+@task(
+    klass=Verb,
+    help={
+        "cache": CACHE,
+        "staged": "remove bundles from this host's node disk (/var/tmp ...) that no node needs, not from the cache",
+        "hosts": "the same on hosts that are reached by SSH: a list as node[01-16], a file, or an inventory",
+        "folder": "storage.nodeDirectory of the specs, where that is none of the usual places",
+    },
+)
+def gc(_: Any, cache: str = "", staged: bool = False, hosts: str = "", folder: str = "") -> None:
+    """Remove from the cache all that the current bundle does not need; with --staged or --hosts from nodes' disks.
 
-    Example: usernetes bundle gc
+    Of a host's disk the current bundle stays, and what a node of yours, running or not, was started from.
+
+    Examples:
+
+      usernetes bundle gc
+      usernetes bundle gc --staged
+      usernetes bundle gc --hosts node[01-16]
     """
+    if staged or hosts:
+        _prune_hosts(hosts, folder, cache)
+        return
+    _collect(cache)
+
+
+def _prune_hosts(hosts: str, folder: str, cache: str) -> None:
+    launcher = ssh_launcher(hosts, node_program()) if hosts else LocalLauncher(1, node_program())
+    try:
+        keep = [f"--keep={store.locate(None, _cache(cache)).manifest.name}"]
+    except BundleError:  # there is no current one
+        keep = []
+    words = ["prune", *keep, *([f"--folder={folder}"] if folder else [])]
+
+    def prune(host: Host) -> Any:
+        done = launcher.run(host, [*launcher.node_program(host), *words], timeout=PRUNE_SECONDS)
+        return json.loads(done.check(host.name).stdout)
+
+    try:
+        outcome = on_all(launcher.hosts(), prune, deadline=PRUNE_SECONDS + 30)
+    finally:
+        launcher.close()
+    for name, found in outcome.results.items():
+        for path in found["removed"]:
+            print(f"{name}  {path}" if hosts else path)
+    _say(f"{mib(sum(found['bytes'] for found in outcome.results.values()))} freed")
+    outcome.check("remove bundles")
+
+
+def _collect(cache: str) -> None:
     folder = _cache(cache)
     with store.locked(folder):
         gone = store.collect_garbage(folder)

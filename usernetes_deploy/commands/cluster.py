@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy import __version__
-from usernetes_deploy import bundle as bundles
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.cluster import orphans, spec
 from usernetes_deploy.cluster.launchers import ssh_launcher
@@ -19,17 +16,17 @@ from usernetes_deploy.cluster.state import ClusterState, clusters
 from usernetes_deploy.commands.common import (
     CLUSTER_HELP,
     Verb,
-    bundle_cache,
     chosen,
     is_job,
     node_program,
     report,
     roots,
     show,
+    versions,
 )
 from usernetes_deploy.console.flags import SPEC_HELP
 from usernetes_deploy.console.text import table
-from usernetes_deploy.errors import BundleError, JobEnded, UsageError, UsernetesError
+from usernetes_deploy.errors import JobEnded, UsageError, UsernetesError
 from usernetes_deploy.jobs import records, submitting
 
 
@@ -161,20 +158,13 @@ def print_spec(_: Context, schema: bool = False) -> None:
 @task(help={"json": "as JSON"})
 def version(_: Context, json: bool = False) -> None:
     """Print the version of usernetes, and of the bundle it would use."""
-    try:
-        found = bundles.locate(None, bundle_cache())
-        digest: str | None = found.digest
-        components = dict(found.versions)
-    except BundleError:
-        digest, components = None, {}
+    found = versions()
     if json:
-        show(
-            {"usernetes": __version__, "python": platform.python_version(), "bundle": digest, "components": components}
-        )
+        show(found)
         return
-    print(f"usernetes {__version__} (Python {platform.python_version()})")
-    print(f"bundle {digest[:12]}" if digest else "no bundle yet: usernetes bundle build")
-    for name, text in components.items():
+    print(f"usernetes {found['usernetes']} (Python {found['python']})")
+    print(f"bundle {found['bundle'][:12]}" if found["bundle"] else "no bundle yet: usernetes bundle build")
+    for name, text in found["components"].items():
         print(f"  {name} {text}")
 
 

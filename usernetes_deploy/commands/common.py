@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeGuard
 
 from invoke.tasks import Task
 
+from usernetes_deploy import __version__
 from usernetes_deploy.bundle import Bundle, locate, store
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster.state import ClusterState, choose, state_root
@@ -96,6 +98,17 @@ def is_job(cluster: str | None) -> TypeGuard[str]:
     return bool(
         cluster and systems.names_job(cluster) and ("/" in cluster or not ClusterState(roots(), cluster).exists())
     )
+
+
+def versions() -> dict[str, Any]:
+    """What this is: ``{"usernetes": "0.1.0", "python": "3.11.2", "bundle": DIGEST or None, "components": {...}}``."""
+    try:
+        found = locate(None, bundle_cache())
+        digest, components = found.digest, dict(found.versions)
+    except BundleError:
+        digest, components = None, {}
+    python = platform.python_version()
+    return {"usernetes": __version__, "python": python, "bundle": digest, "components": components}
 
 
 def report(*, quiet: bool = False) -> Report:

@@ -15,6 +15,7 @@ from invoke.tasks import task
 from usernetes_deploy.cluster.addressing import dns_ip
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.spec import load
 from usernetes_deploy.cluster.state import ClusterState
@@ -85,7 +86,7 @@ def enter(state: ClusterState, node: str | None, namespace: str, command: list[s
     verb = [*inside_argv(document, namespace), member.directory]
     if runs_here(member):
         program = [sys.executable, str(node_program())]
-        os.execv(program[0], [*program, *verb, "--", *command])
+        os.execve(program[0], [*program, *verb, "--", *command], beside(state, environment()))
     launcher = launcher_from_state(document["launcher"], node_program())
     try:
         code = launcher.stream(member.host, [*launcher.node_program(member.host), *verb, "--", *command])

@@ -65,6 +65,7 @@ def job(
     words: Sequence[str] = tuple(context.config.words or ())
     told = report(quiet=quiet)
     system, this = systems.own()
+    system.check_here()
     if join:
         hold_hosts(system, this, join, notice, told.line)
         return

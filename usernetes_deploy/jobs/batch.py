@@ -19,7 +19,7 @@ from usernetes_deploy.errors import Secret
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.launch.site import Site, Wanted
 
-State = Literal["pending", "running", "ended"]
+State = Literal["pending", "running", "ending", "ended"]
 
 
 class JobLauncher(Launcher, Protocol):
@@ -114,6 +114,9 @@ class BatchSystem(Protocol):
 
     def own_job(self) -> BatchJob | None:
         """The job that this process is in; None outside one."""
+
+    def check_here(self) -> None:
+        """Raise `UsageError` where our own job's session cannot be: it has to be on the job's first host."""
 
     def job(self, text: str) -> BatchJob:
         """The job with the id `text`, ended ones included. Raises `UsageError` when there is none."""

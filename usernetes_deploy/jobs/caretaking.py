@@ -7,7 +7,6 @@ from pathlib import Path
 
 from usernetes_deploy.changes import growth
 from usernetes_deploy.changes.phase import Report
-from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.jobs import systems
 from usernetes_deploy.jobs.losses import Caretaker
@@ -21,10 +20,10 @@ def caretaker_of(state: ClusterState, told: Report, program: Path, *, replace: b
     """
 
     def gone(suspects: Collection[str]) -> Mapping[str, str]:
-        document = state.read()
-        launcher = systems.launcher_of(document["launcher"], program)
+        record = state.record()
+        launcher = systems.launcher_of(record.launcher, program)
         try:
-            present = members_of(document).present()
+            present = record.members.present()
             names = {member.name for member in present}
             lost = {name: why for name, why in launcher.lost().items() if name in names}
             asked = [member for member in present if member.name in suspects and member.name not in lost]

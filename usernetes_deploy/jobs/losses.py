@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from usernetes_deploy.cluster.membership import Membership, State
-from usernetes_deploy.cluster.record import members_of, written
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.phases.wait_ready import is_ready
@@ -40,7 +39,7 @@ class Caretaker:
 
     def notices(self) -> bool:
         """Whether there is something to be done; asked often, so it costs little. Raises `UsernetesError`."""
-        known = members_of(self.state.read())
+        known = self.state.record().members
         if time.monotonic() >= self._ask:
             self._ask = time.monotonic() + API_SECONDS
             self._suspects = self._unready()
@@ -49,7 +48,7 @@ class Caretaker:
 
     def act(self) -> None:
         """Write down who is lost, take out and replace what is to be. Raises `UsernetesError`."""
-        first = members_of(self.state.read()).first
+        first = self.state.record().members.first
         self._suspects = self._unready()
         lost = dict(self.gone(self._suspects))
         lost.pop(first.name, None)  # with the control plane the whole cluster is lost
@@ -58,7 +57,7 @@ class Caretaker:
         if out:
             self.remove(out)
             self._suspects -= set(out)
-        known = members_of(self.state.read())
+        known = self.state.record().members
         if self.replace and self._may_replace(known):
             self._retry = time.monotonic() + RETRY_SECONDS
             try:
@@ -69,24 +68,23 @@ class Caretaker:
 
     def drop(self) -> None:
         """Before the nodes are stopped: leave out those that nobody can stop any more."""
-        document = self.state.read()
-        members = members_of(document)
-        members.note_lost(self.gone(()))
-        lost = [member.name for member in members if member.state is State.LOST]
-        members.move(lost, State.LEAVING)
-        members.move(lost, State.LEFT)
-        self.state.write({**document, "members": written(members)})
+        record = self.state.record()
+        record.members.note_lost(self.gone(()))
+        lost = [member.name for member in record.members if member.state is State.LOST]
+        record.members.move(lost, State.LEAVING)
+        record.members.move(lost, State.LEFT)
+        self.state.write(record.document())
 
     def _may_replace(self, known: Membership) -> bool:
         return bool(self.replace and known.unreplaced() and time.monotonic() >= self._retry)
 
     def _note(self, lost: Mapping[str, str]) -> None:
         with self.state.locked():
-            document = self.state.read()
-            members = members_of(document)
-            fresh, back = members.note_lost(lost)
+            record = self.state.record()
+            fresh, back = record.members.note_lost(lost)
             if fresh or back:
-                self.state.write({**document, "phase": members.phase(), "members": written(members)})
+                record.phase = record.members.phase()
+                self.state.write(record.document())
         for member in fresh:
             self.tell(f"{member.name} is lost: {member.why}")
         for member in back:
@@ -94,7 +92,7 @@ class Caretaker:
 
     def _unready(self) -> set[str]:
         """The members whose Node is NotReady or missing, and Nodes that another host added since."""
-        members = {member.name for member in members_of(self.state.read()).present()}
+        members = {member.name for member in self.state.record().members.present()}
         api = self.state.api()
         try:
             items: list[dict[str, Any]] = api.get("/api/v1/nodes")["items"]

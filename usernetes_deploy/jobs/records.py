@@ -24,8 +24,9 @@ def usable(job: BatchJob, text: str = "") -> BatchJob:
     said = text or job.id
     if job.user_id != os.getuid():
         raise UsageError(f"job {said} belongs to another user (uid {job.user_id})")
-    if job.state == "ended":
-        raise JobEnded(f"job {said} has ended: {job.result}; its cluster is gone")
+    if job.state in ("ending", "ended"):
+        how = f"has ended: {job.result}" if job.state == "ended" else "is just ending"
+        raise JobEnded(f"job {said} {how}; its cluster is gone")
     if job.state == "pending":
         raise UsageError(f"job {said} has not started (it is in the state {job.word})", remedy=job.commands["show"])
     if not job.cluster:

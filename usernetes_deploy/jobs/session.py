@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 from usernetes_deploy.jobs import records
@@ -99,7 +100,11 @@ class Session:
         return 0
 
     def _workflow(self, command: Sequence[str], kubeconfig: Path, told_to_end: Callable[[], bool]) -> int:
-        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "USERNETES_CLUSTER": self.state.name}
+        environment = {
+            **beside(self.state, os.environ),
+            "KUBECONFIG": str(kubeconfig),
+            "USERNETES_CLUSTER": self.state.name,
+        }
         if self.path:
             environment["PATH"] = f"{self.path}:{environment.get('PATH', '/usr/bin:/bin')}"
         try:

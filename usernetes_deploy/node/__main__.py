@@ -62,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("command", nargs=argparse.REMAINDER)
     find = commands.add_parser("find")
     find.add_argument("--folder", type=Path, help="another place for nodes than the usual ones")
+    prune = commands.add_parser("prune")
+    prune.add_argument("--folder", type=Path, help="another place for bundles than the usual ones")
+    prune.add_argument("--keep", action="append", default=[], help="name of a bundle that stays")
     stage = commands.add_parser("stage")
     stage.add_argument("source", type=Path)
     stage.add_argument("parent", type=Path)
@@ -137,6 +140,8 @@ def _on_a_folder(options: argparse.Namespace) -> None:
         print(json.dumps(verbs.status(options.directory, brief=options.brief)))
     elif options.verb == "find":
         print(json.dumps(folder.find(options.folder)))
+    elif options.verb == "prune":
+        print(json.dumps(verbs.prune(options.folder, options.keep)))
     elif options.verb == "stop":
         verbs.stop(options.directory, options.rootlesskit, options.keep, late=options.late)
     elif options.verb == "logs":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable
 
 from usernetes_deploy.api import Api, client_context
 from usernetes_deploy.node.config import PKI, NodeConfig
 from usernetes_deploy.waiting import until
+
+ASKING = {True: threading.Lock(), False: threading.Lock()}  # by `serving`
 
 
 def identity(name: str) -> ssl.SSLContext:
@@ -27,12 +30,24 @@ def wait_for_api(config: NodeConfig, *, serving: bool = False, alive: Callable[[
     """Ask until the API is ready; less and less often, for a thousand nodes ask at once.
 
     `serving`: until it answers for our Node. /readyz waits for roles that are written a second later, of which
-    neither a kubelet nor the cluster's administrator needs any. Raises `TimedOut` when
-    the node's patience is at its end, and `UsernetesError` when who asks is not `alive` any more.
+    neither a kubelet nor the cluster's administrator needs any. Raises `TimedOut` when the node's patience is at its
+    end, and `UsernetesError` when who asks is not `alive` any more.
     """
     api, path = as_kubelet(config), f"/api/v1/nodes/{config.name}"
+    what, asking = f"the API at {api.server} is ready", ASKING[serving]
     look = (lambda: api.serves(path)) if serving else api.ready
+
+    def turn() -> bool:
+        """One of those who wait asks, and the others wait for its answer: on a slow host each question costs."""
+        if not asking.acquire(timeout=1):
+            return False
+        try:
+            until(look, config.patience, what, pause=0.05, longest=1.0, alive=alive)
+        finally:
+            asking.release()
+        return True
+
     try:
-        until(look, config.patience, f"the API at {api.server} is ready", pause=0.05, longest=1.0, alive=alive)
+        until(turn, config.patience, what, pause=0.0, alive=alive)
     finally:
         api.close()

@@ -20,6 +20,7 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 KUBERNETES = Path("/etc/kubernetes")
 COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")  # a tmpfs of the node's own, with links to the host's
 PKI = KUBERNETES / "pki"
+ENCRYPTION = str(KUBERNETES / "encryption.json")  # how the API server encrypts Secrets for etcd
 API_PORT = 6443  # inside the node
 POD_CPUS = "USERNETES_POD_CPUS"  # how the OCI runtime wrapper is told `pod_cpus`
 
@@ -63,6 +64,7 @@ class NodeConfig(NamedTuple):
     publishes: bool  # Services on this host; False where another node of the same host does
     taints: list[dict[str, str]]  # {"key", "value", "effect"}
     extra_args: dict[str, dict[str, str]]  # program -> flag -> value: apiServer, controllerManager, scheduler, kubelet
+    proxies: dict[str, str]  # for pulls: HTTPS_PROXY, NO_PROXY ...
     patience: float = 120.0  # seconds that its parts wait for each other: the spec's waitSeconds
     eviction_disk: str = "1Gi"  # free on the node's disk before images and pods have to go; "0": never
     eviction_memory: str = "100Mi"  # of memory

@@ -7,7 +7,7 @@ of each) and nobody is anonymous.
 from __future__ import annotations
 
 from usernetes_deploy.network.resolvers import upstreams
-from usernetes_deploy.node.config import API_PORT, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.config import API_PORT, ENCRYPTION, KUBERNETES, PKI, RUN, NodeConfig
 
 ETCD_PORT = 2379
 ETCD = f"https://127.0.0.1:{ETCD_PORT}"
@@ -76,6 +76,7 @@ def apiserver(config: NodeConfig) -> list[str]:
         "--requestheader-username-headers=X-Remote-User",
         "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--encryption-provider-config={ENCRYPTION}",
         f"--service-account-issuer=https://kubernetes.default.svc.{config.dns_domain}",
         f"--service-account-key-file={PKI}/sa.pub",
         f"--service-account-signing-key-file={PKI}/sa.key",

@@ -19,6 +19,7 @@ LOOK = 10.0  # seconds between looks
 # So much above the limit the kubelet begins to watch: more than a disk takes in between two looks, in bytes.
 AHEAD_ON_DISK = 8 << 30
 AHEAD_IN_MEMORY = 8  # one such part of the host's
+MARGIN = 512 << 20  # bytes that may be filled while a kubelet starts
 UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 QUANTITY = re.compile(r"(\d+)(|[KMGT]i)")
 
@@ -73,11 +74,15 @@ def short_of(config: NodeConfig, cgroup: Path = MOUNT) -> str:
 
 
 def limits(config: NodeConfig, cgroup: Path = MOUNT) -> dict[str, int]:
-    """The limits for a kubelet that starts now: never more than half of what is left.
+    """The limits for a kubelet that starts now; where one is reached already, or nearly, it is half of what is left.
 
-    One that finds itself below a limit when it starts takes in none of the pods that run already: all of them end.
+    A kubelet that finds itself below a limit when it starts takes in no pod that runs already: all of them end.
     """
-    return {name: min(one.limit, one.left // 2) for one in look(config, cgroup) for name in one.signals}
+    return {
+        name: one.limit if one.left >= one.limit + MARGIN else one.left // 2
+        for one in look(config, cgroup)
+        for name in one.signals
+    }
 
 
 def in_use(cgroup: Path) -> int:

@@ -124,6 +124,7 @@ def environment(config: NodeConfig) -> dict[str, str]:
         "GOGC": "50",
         "GOMAXPROCS": "1",
         **({POD_CPUS: config.pod_cpus} if config.pod_cpus else {}),
+        **config.proxies,
     }
 
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +211,24 @@ def _living_keeper(directory: Path) -> int | None:
     """The process id of the node's keeper; None when it has ended, or another process got its number."""
     keeper = folder.read(directory / folder.KEEPER)
     return int(keeper["pid"]) if keeper and start_time(keeper["pid"]) == keeper["startTime"] else None
+
+
+def prune(further: Path | None, keep: Sequence[str]) -> dict[str, Any]:
+    """Remove the bundles on this host that no node of the user needs, and that are not named in `keep`.
+
+    They are looked for in the usual places and in `further`. Returns ``{"removed": [folders], "bytes": how many}``.
+    """
+    from usernetes_deploy.bundle import stage
+
+    needed = {*keep, *(Path(str(node["bundle"])).name for node in folder.find(further))}
+    removed: list[str] = []
+    size = 0
+    for base in folder.places(further):
+        parent = base / "bundle"
+        if not parent.is_dir() or parent.stat().st_uid != os.getuid():
+            continue
+        before = stage.sizes(parent)
+        for name in stage.prune(parent, frozenset(needed)):
+            removed.append(str(parent / name))
+            size += before.get(name, 0)
+    return {"removed": removed, "bytes": size}

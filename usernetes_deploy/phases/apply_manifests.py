@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster import user_objects
+from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.waiting import retry
 
@@ -44,7 +46,9 @@ class ApplyManifests:
             f"--kubeconfig={up.state.kubeconfig}",
             *("apply", "--server-side", "--field-manager=usernetes", f"--filename={file}"),
         ]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=up.deadline)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, env=beside(up.state, os.environ), timeout=up.deadline
+        )
         if done.returncode:
             raise CommandFailed(argv, done.returncode, done.stderr, remedy=f"correct {file}, then usernetes up again")
 

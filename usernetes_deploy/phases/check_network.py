@@ -18,7 +18,6 @@ from usernetes_deploy.waiting import retry, until
 
 NAMESPACE = "kube-system"
 NAME = "usernetes-probe"
-PATIENCE = 20.0  # seconds for a server that has too much to do
 LABELS = {"usernetes.dev/probe": "network"}
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 SELECTED = f"{PODS}?labelSelector=usernetes.dev/probe=network"
@@ -68,7 +67,7 @@ class CheckNetwork:
             probe = Probe(up)
             probe.wait(api, up.deadline)
         finally:
-            retry(lambda: end(api), PATIENCE, is_momentary)
+            retry(lambda: end(api), up.deadline, is_momentary)
             api.close()
         members = len(probe.ring)
         return f"{members} pods answer by name" if members > 1 else "DNS answers"
@@ -115,7 +114,7 @@ class Probe:
         fresh = False
         while True:
             began = time.monotonic()
-            pods = retry(lambda: api.get(SELECTED)["items"], PATIENCE, is_momentary)
+            pods = retry(lambda: api.get(SELECTED)["items"], ends - began, is_momentary)
             if not fresh:  # pods of an earlier change, or whose neighbour was given up since
                 pods = [pod for pod in pods if not self._drop_stale(api, pod)]
                 fresh = True

@@ -29,7 +29,7 @@ class ConnectFurther:
         check_names(hosts)
         self._end_silent(up, hosts)
         numbers = up.members.free_numbers()
-        up.members.join([Member(host.name, next(numbers), host) for host in hosts])
+        up.before = up.members.join([Member(host.name, next(numbers), host) for host in hosts])
         up.found = Found(hosts, draw_ports(hosts, one_host=up.launcher.shares_host))
         return ", ".join(host.name for host in hosts)
 

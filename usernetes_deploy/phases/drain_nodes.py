@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 from usernetes_deploy.changes.context import Departure
+from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.errors import CommandFailed, UsernetesError
 
 
@@ -48,6 +50,6 @@ def drain(leave: Departure, name: str) -> None:
         "--force",
         f"--timeout={leave.drain_seconds}s",
     ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=beside(leave.state, os.environ))
     if done.returncode:
         raise CommandFailed(argv, done.returncode, done.stderr, node=name)

@@ -29,6 +29,7 @@ class RecordGrowth:
         names = [host.name for host in up.hosts if host.name in up.members]
         left = [name for name in names if may_be_there(up.members[name])]
         up.members.forget(name for name in names if name not in left)
+        up.members.restore(up.before)
         up.save()
         if left:
             words = ", ".join(left)

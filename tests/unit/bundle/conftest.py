@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from usernetes_deploy.bundle import stage
+from usernetes_deploy.bundle import contents
 
 FILES = {"bin/tool": b"#!/bin/sh\necho tool\n", "cni/bridge": b"bridge" * 1000, "images/pause.tar": b"layers" * 5000}
 
@@ -23,7 +23,7 @@ def write_bundle(root: Path, files: Mapping[str, bytes] = FILES) -> Path:
         (root / path).chmod(0o644 if path.startswith("images/") else 0o755)
     component = {"name": "kubernetes", "version": "v1.36.3", "module": "k8s.io/kubernetes", "licence": "Apache-2.0"}
     images = {"localhost/usernetes/pause:3.10.2": "images/pause.tar"}
-    stage.write_manifest(root, stage.describe(root, components=[component], images=images))
+    contents.write_manifest(root, contents.describe(root, components=[component], images=images))
     return root
 
 

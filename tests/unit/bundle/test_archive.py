@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.bundle.conftest import FILES, write_bundle
 from usernetes_deploy import bundle
-from usernetes_deploy.bundle import archive, stage
+from usernetes_deploy.bundle import archive, stage, unpacking
 from usernetes_deploy.bundle.archive import BLOCK
 from usernetes_deploy.errors import BundleError, UsageError
 
@@ -44,8 +44,8 @@ def repacked(path: Path, *members: tuple[str, bytes], drop: str = "") -> Path:
 def test_what_is_packed_can_be_imported(kind: str, source: Path, tmp_path: Path) -> None:
     packed = bundle.pack(bundle.locate(source), tmp_path / f"bundle.{kind}")
     made = archive.unpack(packed, tmp_path / "cache")
-    assert made.digest == stage.read_manifest(source).digest
-    assert stage.verify(made.root, again=True).files == stage.read_manifest(source).files
+    assert made.digest == unpacking.read_manifest(source).digest
+    assert stage.verify(made.root, again=True).files == unpacking.read_manifest(source).files
     assert bundle.locate(None, tmp_path / "cache").root == made.root.resolve()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.bundle.conftest import Server
 from usernetes_deploy import bundle
-from usernetes_deploy.bundle import components, pins, stage
+from usernetes_deploy.bundle import components, pins, unpacking
 from usernetes_deploy.cli import run
 from usernetes_deploy.commands.bundle import mib
 
@@ -20,7 +20,7 @@ def cache(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> P
     """A cache with one bundle, imported from an archive."""
     packed = bundle.pack(bundle.locate(source), tmp_path / "bundle.tar.gz")
     assert run(["usernetes", "bundle.import", str(packed), "--cache", str(tmp_path / "cache")]) == 0
-    assert stage.read_manifest(source).name in capsys.readouterr().out
+    assert unpacking.read_manifest(source).name in capsys.readouterr().out
     return tmp_path / "cache"
 
 
@@ -56,7 +56,7 @@ def test_an_archive_can_be_verified_where_it_lies(
 ) -> None:
     packed = bundle.pack(bundle.locate(source), tmp_path / "bundle.tar.gz")
     assert run(["usernetes", "bundle.verify", "--path", str(packed), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["digest"] == stage.read_manifest(source).digest
+    assert json.loads(capsys.readouterr().out)["digest"] == unpacking.read_manifest(source).digest
     packed.write_bytes(packed.read_bytes()[:-100])
     assert run(["usernetes", "bundle.verify", "--path", str(packed)]) == 1
 
@@ -65,7 +65,7 @@ def test_pack_writes_the_file_that_it_prints(cache: Path, tmp_path: Path, capsys
     out = tmp_path / "out.tar.gz"
     assert run(["usernetes", "bundle.pack", str(out), "--cache", str(cache)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
-    assert stage.read_manifest(out).digest == bundle.locate(None, cache).digest
+    assert unpacking.read_manifest(out).digest == bundle.locate(None, cache).digest
 
 
 def test_a_bundle_can_be_imported_from_a_url_with_its_sum_only(

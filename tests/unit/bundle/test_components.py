@@ -10,7 +10,7 @@ import pytest
 
 from usernetes_deploy.bundle import components
 from usernetes_deploy.bundle.components import Component
-from usernetes_deploy.bundle.stage import SAFE_PATH
+from usernetes_deploy.bundle.contents import SAFE_PATH
 from usernetes_deploy.errors import UsageError
 
 PARTS = components.load()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bundle.conftest import FILES, write_bundle
-from usernetes_deploy.bundle import archive, stage
+from usernetes_deploy.bundle import archive, contents, stage, unpacking
 from usernetes_deploy.bundle.store import Bundle
 from usernetes_deploy.errors import BundleError
 from usernetes_deploy.launch import nodezip
@@ -27,9 +27,9 @@ def left_in(parent: Path) -> list[str]:
 
 def test_a_staged_bundle_is_the_source_under_its_digest(source: Path, tmp_path: Path) -> None:
     root = stage.stage(source, tmp_path / "node" / "bundle")
-    assert root == tmp_path / "node" / "bundle" / stage.read_manifest(source).name
+    assert root == tmp_path / "node" / "bundle" / unpacking.read_manifest(source).name
     assert {path: (root / path).read_bytes() for path in FILES} == FILES
-    assert stage.problems(root, stage.read_manifest(root)) == []
+    assert stage.problems(root, unpacking.read_manifest(root)) == []
     assert (root / "bin").stat().st_mode & 0o777 == 0o755
 
 
@@ -45,7 +45,7 @@ def test_the_umask_does_not_hide_a_bundle_from_other_users(source: Path, tmp_pat
         "bin": 0o755,
         "cni": 0o755,
         "images": 0o755,
-        stage.MANIFEST: 0o644,
+        contents.MANIFEST: 0o644,
         stage.STAMP: 0o644,
     }
 
@@ -54,7 +54,7 @@ def test_what_is_there_and_untouched_is_not_read_again(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = stage.stage(source, tmp_path / "bundle")
-    monkeypatch.setattr(stage, "_sha256", lambda path: pytest.fail(f"{path} was hashed"))
+    monkeypatch.setattr(stage, "sha256_of", lambda path: pytest.fail(f"{path} was hashed"))
     assert stage.stage(source, tmp_path / "bundle") == root
     assert stage.verify(root).name == root.name
 
@@ -63,8 +63,8 @@ def test_after_a_reboot_files_are_hashed_again(source: Path, tmp_path: Path, mon
     root = stage.stage(source, tmp_path / "bundle")
     monkeypatch.setattr(stage, "_boot_id", lambda: "another boot")
     hashed: list[Path] = []
-    real = stage._sha256
-    monkeypatch.setattr(stage, "_sha256", lambda path: hashed.append(path) or real(path))  # type: ignore[func-returns-value]
+    real = contents.sha256_of
+    monkeypatch.setattr(stage, "sha256_of", lambda path: hashed.append(path) or real(path))  # type: ignore[func-returns-value]
     stage.stage(source, tmp_path / "bundle")
     assert sorted(hashed) == sorted(root / path for path in FILES)
 
@@ -73,7 +73,7 @@ def test_after_a_reboot_files_are_hashed_again(source: Path, tmp_path: Path, mon
     "how", ["flipped", "truncated", "removed", "not executable", "replaced by a link", "an addition"]
 )
 def test_a_damaged_staged_file_is_found_and_put_right(how: str, source: Path, tmp_path: Path) -> None:
-    archived = archive.pack(Bundle(source, stage.read_manifest(source)), tmp_path / "bundle.tar.gz")
+    archived = archive.pack(Bundle(source, unpacking.read_manifest(source)), tmp_path / "bundle.tar.gz")
     root = stage.stage(archived, tmp_path / "bundle")
     tool = root / "bin/tool"
     if how == "flipped":
@@ -93,7 +93,7 @@ def test_a_damaged_staged_file_is_found_and_put_right(how: str, source: Path, tm
         stage.verify(root)
     assert "usernetes bundle build" in str(error.value)
     assert stage.stage(archived, tmp_path / "bundle") == root
-    assert stage.problems(root, stage.read_manifest(root)) == []
+    assert stage.problems(root, unpacking.read_manifest(root)) == []
     assert left_in(tmp_path / "bundle") == [root.name]
 
 
@@ -123,32 +123,32 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "bin/../../evil", "bin/a/b", "etc/passwd", "bin/.verified"])
 def test_a_manifest_that_leads_outside_is_refused(path: str, source: Path, tmp_path: Path) -> None:
-    document = json.loads((source / stage.MANIFEST).read_text())
+    document = json.loads((source / contents.MANIFEST).read_text())
     document["files"][path] = document["files"].pop("bin/tool")
-    stage.write_manifest(source, stage.sealed(document))
+    contents.write_manifest(source, contents.sealed(document))
     with pytest.raises(BundleError, match="names a file that no bundle has"):
         stage.stage(source, tmp_path / "bundle")
 
 
 def test_a_manifest_with_another_content_than_its_digest_is_refused(source: Path) -> None:
-    text = (source / stage.MANIFEST).read_text().replace("v1.36.3", "v1.36.4")
-    (source / stage.MANIFEST).write_text(text)
+    text = (source / contents.MANIFEST).read_text().replace("v1.36.3", "v1.36.4")
+    (source / contents.MANIFEST).write_text(text)
     with pytest.raises(BundleError, match="its digest does not fit"):
-        stage.read_manifest(source)
+        unpacking.read_manifest(source)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1, "digest": "x", "files": {"bin/a": 1}}', "\xff"])
 def test_what_is_not_a_manifest_is_refused(text: str, source: Path) -> None:
-    (source / stage.MANIFEST).write_text(text)
+    (source / contents.MANIFEST).write_text(text)
     with pytest.raises(BundleError, match="is not a bundle's manifest"):
-        stage.read_manifest(source)
+        unpacking.read_manifest(source)
 
 
 def test_a_manifest_of_a_later_schema_says_so(source: Path) -> None:
-    document = json.loads((source / stage.MANIFEST).read_text())
-    stage.write_manifest(source, stage.sealed({**document, "schema": 2}))
+    document = json.loads((source / contents.MANIFEST).read_text())
+    contents.write_manifest(source, contents.sealed({**document, "schema": 2}))
     with pytest.raises(BundleError, match="has schema 2, this version reads 1"):
-        stage.read_manifest(source)
+        unpacking.read_manifest(source)
 
 
 def test_stagings_at_once_give_one_bundle(source: Path, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_stagings_at_once_give_one_bundle(source: Path, tmp_path: Path) -> None:
     running = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(6)]
     said = {process.communicate()[0].strip() for process in running}
     assert [process.returncode for process in running] == [0] * 6
-    assert said == {str(tmp_path / "bundle" / stage.read_manifest(source).name)}
+    assert said == {str(tmp_path / "bundle" / unpacking.read_manifest(source).name)}
     assert len(left_in(tmp_path / "bundle")) == 1
 
 
@@ -234,7 +234,7 @@ def test_where_links_are_impossible_files_are_copied(
     monkeypatch.setattr(stage, "_hard_link", lambda *_: False)
     root = stage.stage(source, tmp_path / "bundle")
     assert (root / "bin/tool").stat().st_ino != (source / "bin/tool").stat().st_ino
-    assert stage.problems(root, stage.read_manifest(root)) == []
+    assert stage.problems(root, unpacking.read_manifest(root)) == []
 
 
 def test_a_full_disk_is_named_and_nothing_stays(source: Path, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_the_oldest_python_that_nodes_have_can_stage(source: Path, tmp_path: Pat
     if not python or subprocess.run([python, "-V"], capture_output=True, check=False).returncode:
         pytest.skip("no Python 3.9 here")
     program = nodezip.build(tmp_path)
-    packed = archive.pack(Bundle(source, stage.read_manifest(source)), tmp_path / "bundle.tar.gz")
+    packed = archive.pack(Bundle(source, unpacking.read_manifest(source)), tmp_path / "bundle.tar.gz")
     for which in (source, packed):
         argv = [python, "-W", "error", str(program), "stage", str(which), str(tmp_path / f"for-{which.name}")]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.bundle.conftest import FILES, write_bundle
 from usernetes_deploy import bundle
-from usernetes_deploy.bundle import archive, stage, store
+from usernetes_deploy.bundle import archive, store, unpacking
 from usernetes_deploy.errors import BundleError
 
 
@@ -25,12 +25,12 @@ def cache(source: Path, tmp_path: Path) -> Path:
 
 def packed_from(root: Path) -> Path:
     """An archive of the bundle in `root`."""
-    return bundle.pack(bundle.Bundle(root, stage.read_manifest(root)), root.with_suffix(".tar.gz"))
+    return bundle.pack(bundle.Bundle(root, unpacking.read_manifest(root)), root.with_suffix(".tar.gz"))
 
 
 def test_the_current_bundle_is_found(cache: Path, source: Path) -> None:
     found = bundle.locate(None, cache)
-    assert found.digest == stage.read_manifest(source).digest
+    assert found.digest == unpacking.read_manifest(source).digest
     assert found.root == (cache / "bundles" / found.manifest.name).resolve()
     assert found.versions == {"kubernetes": "v1.36.3"}
     assert found.binary("tool").read_bytes() == FILES["bin/tool"]

@@ -135,3 +135,17 @@ def test_the_rest_of_an_add_that_was_killed_before_its_start_is_in_nobodys_way(t
     up = begun(tmp_path, other(0, State.READY), killed)
     grown(up)
     assert states(up) == {"old0": State.READY}
+
+
+def test_a_host_that_could_not_come_again_is_missed_as_before(tmp_path: Path) -> None:
+    gone = replace(other(2, State.LEFT), name="node0", lost="2026-01-02T03:04:05+00:00", why="its broker is lost")
+    unfit = replace(other(3, State.GIVEN_UP), name="node1", place=None, why="not fit")
+    up = begun(tmp_path, other(0, State.READY), gone, unfit)
+    last = grown(up)
+    assert last.record["node0"] == last.record["node1"] == State.STARTED
+    members = members_of(up.state.read())
+    assert (members.unreplaced(), members.given_up()) == (
+        [replace(gone, host=members["node0"].host)],
+        {"node1": "not fit"},
+    )
+    assert up.state.read()["phase"] == "degraded"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cluster.made_up import member
+from tests.unit.cluster.made_up import member, recorded
 from usernetes_deploy.cluster.membership import Member, Membership, State
-from usernetes_deploy.cluster.record import losses_of, members_of, written
+from usernetes_deploy.cluster.record import losses_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.jobs import losses as flux_losses
@@ -56,10 +56,10 @@ class World:
         return {**self.lost, **{name: why for name, why in self.ended.items() if name in suspects}}
 
     def members(self) -> Membership:
-        return members_of(self.state.read())
+        return self.state.record().members
 
     def write(self, members: Membership) -> None:
-        self.state.write({"phase": members.phase(), "members": written(members)})
+        self.state.write(recorded(members).document())
 
     def remove(self, names: Sequence[str]) -> None:
         members = self.members()

@@ -19,5 +19,5 @@ def config(root: Path, **changes: Any) -> NodeConfig:
         network={"backend": "mesh", "privateKey": "the-mesh-key"}, files={"/etc/kubernetes/pki/ca.key": "the-ca-key"},
         manifests=[], durability="disk", system_cpus=None, cgroups="none", devices=[], shared=None, images=[],
         labels={"usernetes.dev/cluster": "demo"}, metrics=False, registries=[], publishes=True, taints=[],
-        extra_args={},
+        extra_args={}, proxies={},
     )._replace(**changes)  # fmt: skip

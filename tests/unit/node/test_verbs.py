@@ -19,6 +19,7 @@ from tests.unit.node.made_up import config
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node import control, folder, verbs
 from usernetes_deploy.node.procfs import start_time
+from usernetes_deploy.paths import base_in
 
 
 @pytest.fixture
@@ -296,3 +297,16 @@ def test_a_node_in_the_background_says_who_it_is(tmp_path: Path, capfd: pytest.C
 def test_a_node_that_cannot_stand_says_why(tmp_path: Path) -> None:
     with pytest.raises(UsernetesError, match="n0: no room"):
         verbs.in_background(Standing(tmp_path, "no room"))  # type: ignore[arg-type]
+
+
+def test_bundles_that_no_node_needs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = base_in(tmp_path, os.getuid()) / "bundle"
+    for name in ("old", "kept", "needed"):
+        (parent / name / "bin").mkdir(parents=True)
+        (parent / name / "manifest.json").write_text("{}")
+        (parent / name / "bin" / "runc").write_text("12345")
+    parent.chmod(0o755)
+    monkeypatch.setattr(folder, "places", lambda _: iter([parent.parent]))
+    monkeypatch.setattr(folder, "find", lambda _: [{"bundle": str(parent / "needed")}])
+    assert verbs.prune(tmp_path, ["kept"]) == {"removed": [str(parent / "old")], "bytes": 5}
+    assert sorted(path.name for path in parent.iterdir() if path.name[0] != ".") == ["kept", "needed"]

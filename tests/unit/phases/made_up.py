@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.unit.bundle.conftest import FILES, write_bundle
-from usernetes_deploy.bundle import locate, stage
+from usernetes_deploy.bundle import contents, locate
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster import spec
@@ -56,7 +56,7 @@ def make(
     component = {"name": "kubernetes", "version": "v1.36.3", "module": "k8s.io/kubernetes", "licence": "Apache-2.0"}
     images = {f"localhost/usernetes/{name}:1": f"images/{name}.tar" for name in ("pause", "busybox")}
     (root / "manifest.json").unlink()
-    stage.write_manifest(root, stage.describe(root, components=[component], images=images))
+    contents.write_manifest(root, contents.describe(root, components=[component], images=images))
     wanted = spec.load({"nodes": nodes, "name": "demo", "waitSeconds": 1, **fields})
     table = {"": answers("debian-12-ready"), **(recorded or {})}
     launcher = FakeLauncher(nodes, behaviours=behaviours, answers={"sh": preflight(table)})  # type: ignore[dict-item]

@@ -32,8 +32,8 @@ def run(machine: Machine) -> None:
     """See it, or raise `AssertionError`."""
     machine.must("root", MAKE)
     made = Cluster(machine, "carol", "job")
-    up = f"usernetes up --cluster {made.name} --set waitSeconds=420"
-    machine.must("root", in_job(up), timeout=840)
+    up = f"usernetes up --cluster {made.name} --set waitSeconds=1200"
+    machine.must("root", in_job(up), timeout=1500)
     said = machine.must("root", in_job(f"usernetes status --cluster {made.name}"))
     assert "NOT enforced" in said, said
     outside = machine.must("root", f"cat {TASK}/cgroup.procs | wc -l; ps -u carol -o cgroup= | grep -vc job_7 || true")

@@ -11,11 +11,16 @@ from tests.vm.machine import Machine
 def run(machine: Machine) -> None:
     """See it, or raise `AssertionError`."""
     with cluster(machine, "alice", "metrics", metrics="true") as made:
-        made.apply(*busy(made))
-        made.until("busy-", "top", "pods", "--no-headers")
-        made.until("node0", "top", "nodes", "--no-headers")
-        made.until('"currentReplicas":2', "get", "hpa", "busy", "-o", "jsonpath={.status}", seconds=600)
-        assert "SuccessfulRescale" in made.kubectl("describe", "hpa", "busy")
+        see(machine, made)
+
+
+def see(machine: Machine, made: Cluster) -> None:
+    """The same in a cluster that is up."""
+    made.apply(*busy(made))
+    made.until("busy-", "top", "pods", "--no-headers")
+    made.until("node0", "top", "nodes", "--no-headers")
+    made.until('"currentReplicas":2', "get", "hpa", "busy", "-o", "jsonpath={.status}", seconds=600)
+    assert "SuccessfulRescale" in made.kubectl("describe", "hpa", "busy")
 
 
 def busy(made: Cluster) -> list[dict[str, Any]]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from tests.vm.clusters import cluster
+from tests.vm.clusters import Cluster, cluster
 from tests.vm.machine import Machine
+
+BEGIN = "env -u XDG_RUNTIME_DIR -u DBUS_SESSION_BUS_ADDRESS -u XDG_SESSION_ID"
 
 
 def run(machine: Machine) -> None:
     """See it, or raise `AssertionError`."""
+    with cluster(machine, "alice", "bare", begin=BEGIN) as made:
+        see(machine, made)
+
+
+def see(machine: Machine, made: Cluster) -> None:
+    """The same in a cluster that is up."""
     assert machine.must("root", "cat /sys/module/apparmor/parameters/enabled").strip() == "Y"
-    begin = "env -u XDG_RUNTIME_DIR -u DBUS_SESSION_BUS_ADDRESS -u XDG_SESSION_ID"
-    with cluster(machine, "alice", "bare", begin=begin) as made:
-        assert "limits  enforced" in made.usernetes("status")
+    assert "limits  enforced" in made.usernetes("status")

@@ -35,6 +35,9 @@ class NetworkSpec:
     pod_cidr: str = _doc("addresses of the pods; each node gets a /24 of it", "10.244.0.0/16")
     service_cidr: str = _doc("cluster IPs of Services; the tenth is the cluster's DNS", "10.96.0.0/16")
     dns_domain: str = _doc("domain of the cluster's DNS", "cluster.local")
+    proxy: Literal["environment", "none"] = _doc(
+        "environment: images are pulled through HTTPS_PROXY and HTTP_PROXY of `up`'s environment", "environment"
+    )
     nameservers: tuple[str, ...] = _doc(
         "resolvers for names outside the cluster; default: the first host's, those that answer first", ()
     )

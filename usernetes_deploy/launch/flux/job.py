@@ -17,7 +17,11 @@ from usernetes_deploy.launch.flux.instance import SECONDS, Instance, Job
 KEY = "usernetes.cluster"
 MEMO = "usernetes"
 JOINS = "usernetes_joins"  # an identifier: `flux jobs` fails on other names
-STATES: Mapping[str, Literal["running", "ended"]] = {"RUN": "running", "CLEANUP": "running", "INACTIVE": "ended"}
+STATES: Mapping[str, Literal["running", "ending", "ended"]] = {
+    "RUN": "running",
+    "CLEANUP": "ending",
+    "INACTIVE": "ended",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class FluxJob:
         return self.described.user_id
 
     @property
-    def state(self) -> Literal["pending", "running", "ended"]:
+    def state(self) -> Literal["pending", "running", "ending", "ended"]:
         """Where the job is in its life."""
         return STATES.get(self.described.state, "pending")
 

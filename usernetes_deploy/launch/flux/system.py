@@ -64,6 +64,9 @@ class FluxSystem:
             return None
         return FluxJob(parent, parent.job(text))
 
+    def check_here(self) -> None:
+        """Nothing: Flux runs a job's script beside its first broker."""
+
     def job(self, text: str) -> FluxJob:
         """The job `text`, or the job at the end of a path of nested jobs."""
         return flux_job.find(text, self.instance)

@@ -58,10 +58,12 @@ class SlurmJob:
         return self.entry.user_id
 
     @property
-    def state(self) -> Literal["pending", "running", "ended"]:
+    def state(self) -> Literal["pending", "running", "ending", "ended"]:
         """Where the job is in its life."""
         if self.entry.state in PENDING:
             return "pending"
+        if self.entry.state == "COMPLETING":
+            return "ending"
         return "running" if self.entry.state in ACTIVE else "ended"
 
     @property
@@ -106,7 +108,7 @@ class SlurmJob:
         return {
             "show": f"squeue --jobs={self.id} --start",
             "cancel": f"scancel {self.id}",
-            "output": f"scontrol show job {self.id}",
+            "output": f"cat {own_place()}/{self.entry.number}.out, or the StdOut of: scontrol show job {self.id}",
         }
 
     def again(self) -> SlurmJob:
@@ -136,7 +138,7 @@ class SlurmJob:
         path = own_place() / f"{self.entry.number}.json"
         if path.exists():
             path.unlink(missing_ok=True)
-        elif not self._here() and self.state == "running":
+        elif not self.is_first_host() and self.state == "running":
             self._file(REMOVE, timeout=timeout)
 
     def record(self) -> Mapping[str, Secret] | None:
@@ -172,12 +174,15 @@ class SlurmJob:
     def last_words(self) -> Sequence[str]:
         """The last lines of the job's output file, where it can be read from here."""
         try:
-            path = Path(self.slurm.details(self.entry.number)["StdOut"])
+            path = own_place() / f"{self.entry.number}.out"  # of a job that `usernetes` submitted
+            if not path.exists():
+                path = Path(self.slurm.details(self.entry.number)["StdOut"])
             return path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
         except (OSError, KeyError, UsernetesError):
             return []
 
-    def _here(self) -> bool:
+    def is_first_host(self) -> bool:
+        """Whether this process is on the job's first host."""
         return self.entry.first.partition(".")[0] == socket.gethostname().partition(".")[0]
 
     def _file(self, script: str, stdin: bytes = b"", timeout: float = STEP_SECONDS) -> Any:

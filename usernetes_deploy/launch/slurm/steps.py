@@ -19,13 +19,19 @@ from collections.abc import Sequence
 from usernetes_deploy.errors import TimedOut, UsernetesError
 from usernetes_deploy.launch.base import Completed
 from usernetes_deploy.node.config import in_memory
-from usernetes_deploy.waiting import until
+from usernetes_deploy.waiting import retry, until
 
 START_SECONDS = 60.0
 # What `srun` adds to the output of a command: its exit code comes as ours, too.
 _REMARKS = re.compile(
-    r"^srun: (error: \S+: task \d+: (Exited with exit code|Killed|Terminated)|Terminating|launch/slurm).*"
+    r"^srun: (error: \S+: task \d+: (Exited with exit|Killed|Terminated)|Terminating|launch/slurm|cluster config).*"
 )
+# No step came to be: `srun`'s own words, of which some pass by themselves (slurmctld has just been started again).
+_REFUSED = re.compile(r"^srun: error: (Unable to|Task launch|Invalid|Required node|Requested|.*expired|slurm_).*", re.M)
+_PASSING = re.compile(
+    r"Memory required by task|nodes are busy|Unable to contact|temporarily|Connection refused|Socket timed out"
+)
+PASSING_SECONDS = 20.0
 # The caller's options would be taken from its environment: those of its own job, as a task count.
 _OWN = ("SLURM_JOB_ID", "SLURM_CONF")
 
@@ -62,7 +68,13 @@ class Steps:
         self._lock = threading.Lock()
 
     def run(self, job: str, host: str, node: str, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Completed:
-        """Run `argv` to its end; after `timeout` seconds it is killed over there, and `TimedOut` raised."""
+        """Run `argv` to its end; after `timeout` seconds it is killed over there, and `TimedOut` raised.
+
+        A step that Slurm refuses for the moment is asked for again; one that it refuses is a `UsernetesError`.
+        """
+        return retry(lambda: self._once(job, host, node, argv, stdin, timeout), PASSING_SECONDS, _passes, pause=0.5)
+
+    def _once(self, job: str, host: str, node: str, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         limit = f"{timeout:g}"
         over_there = ["timeout", "--kill-after=1", limit, *argv] if timeout < 3600 else list(argv)
         process = _popen(argv_for(job, host, over_there))
@@ -80,7 +92,7 @@ class Steps:
         code = process.returncode
         if code == 124 and timeout < 3600:
             raise TimedOut(f"not done after {timeout:g} s", node=node, tried=shlex.join(argv))
-        if code and not stdout and said.startswith("srun: error:") and "task" not in said.partition("\n")[0]:
+        if code and not stdout and _REFUSED.search(said):
             raise UsernetesError(_reason(said), node=node, tried=f"srun --jobid={job} --nodelist={host}")
         if 128 < code <= 128 + signal.SIGRTMAX:
             code = 128 - code
@@ -96,6 +108,9 @@ class Steps:
 
         Raises `UsernetesError` with the reason when it does not start.
         """
+        return retry(lambda: self._start(job, host, node, argv, stdin), PASSING_SECONDS, _passes, pause=0.5)
+
+    def _start(self, job: str, host: str, node: str, argv: Sequence[str], stdin: bytes) -> tuple[int, int]:
         said = os.memfd_create("usernetes-step", os.MFD_CLOEXEC)
         blob = in_memory(stdin)
         try:
@@ -168,6 +183,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(OSError):
                 stream.close()
     process.wait()
+
+
+def _passes(error: UsernetesError) -> bool:
+    return bool(_PASSING.search(error.reason))
 
 
 def _all_of(descriptor: int) -> str:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ from usernetes_deploy.launch.slurm.job import SlurmJob, own_place
 from usernetes_deploy.launch.slurm.launcher import SlurmLauncher
 
 NOTICE_SECONDS = 90  # before the time limit Slurm tells the script (SIGUSR1), as well as the script sees it by itself
+# What the job prints goes beside the records of jobs. The script opens the file, not Slurm, which makes no folders: the
+# home of the job's first host may be another one than ours.
+KEEP_OUTPUT = (
+    'umask 077; place="${XDG_STATE_HOME:-$HOME/.local/state}/usernetes/.jobs"; '
+    'mkdir -p "$place" && exec >"$place/$SLURM_JOB_ID.out" 2>&1\n'
+)
+OUTPUT_DAYS = 7
 _ID = re.compile(r"\d{1,9}([_+]\d{1,7})?")
 
 
@@ -49,6 +57,15 @@ class SlurmSystem:
         number = os.environ.get("SLURM_JOB_ID")
         return self.job(number) if number else None
 
+    def check_here(self) -> None:
+        """Within ``salloc`` we may be on a login host, where nobody would find the session."""
+        job = self.own_job()
+        if job and not job.is_first_host():
+            raise UsageError(
+                f"the first host of job {job.id} is {job.entry.first}, this is another one",
+                remedy="usernetes up --launcher slurm; or run the same by sbatch",
+            )
+
     def job(self, text: str) -> SlurmJob:
         """The job `text`."""
         if not self.names_job(text):
@@ -70,14 +87,14 @@ class SlurmSystem:
         ...                      time_limit="2h", queue="debug").id  # doctest: +SKIP
         '12'
         """
-        script = f"#!/bin/sh\nexec {shlex.join(['usernetes', 'job', *arguments])}\n"
-        place = own_place()
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        script = f"#!/bin/sh\n{KEEP_OUTPUT}exec {shlex.join(['usernetes', 'job', *arguments])}\n"
         argv = ["sbatch", "--parsable", f"--nodes={nodes}", f"--job-name={name}", "--exclusive", "--no-kill"]
-        argv += [f"--signal=B:USR1@{NOTICE_SECONDS}", f"--output={place}/%j.out", "--chdir=/"]
+        argv += [f"--signal=B:USR1@{NOTICE_SECONDS}", "--output=/dev/null", "--chdir=/"]
         argv += [f"--time={minutes_of(time_limit)}"] if time_limit else []
         argv += [f"--partition={queue}"] if queue else []
         try:
+            # What can never run is refused by this; a submission of it may wait in the queue for ever.
+            self.slurm.command(*argv, "--test-only", stdin=script)
             text = self.slurm.command(*argv, stdin=script).strip()
         except CommandFailed as error:
             lines = [
@@ -117,9 +134,11 @@ class SlurmSystem:
         """Nothing: Slurm tells all steps, nodes among them, at the same time as us."""
 
     def _forget(self, running: set[str]) -> None:
-        """Remove records of jobs that ended without a word (a host that lost its power)."""
+        """Remove records of jobs that ended without a word (a host that lost its power), and what old ones printed."""
         place = own_place()
-        for path in place.glob("*.json") if place.is_dir() else ():
+        old = time.time() - OUTPUT_DAYS * 86400
+        for path in [*place.glob("*.json"), *place.glob("*.out")] if place.is_dir() else ():
             if path.stem.isdigit() and path.stem not in running:
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    if path.suffix == ".json" or path.stat().st_mtime < old:
+                        path.unlink()

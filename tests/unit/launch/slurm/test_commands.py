@@ -135,7 +135,7 @@ def test_submitting_passes_the_arguments_unharmed(say: Say, tmp_path: Path, monk
     call = (tmp_path / "calls").read_text()
     assert "--nodes=2" in call
     assert "--time=120 --partition=short" in call
-    assert (tmp_path / "stdin").read_text().startswith("#!/bin/sh\nexec usernetes job --set 'name=a b'\n")
+    assert (tmp_path / "stdin").read_text().endswith("\nexec usernetes job --set 'name=a b'\n")
 
 
 def test_a_record_that_others_could_read_is_refused(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
