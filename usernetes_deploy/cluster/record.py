@@ -96,10 +96,9 @@ def written(members: Membership) -> list[dict[str, Any]]:
 def losses_of(members: Membership) -> list[dict[str, Any]]:
     """What `status` says of members that were lost, or removed without their help (see schema/status.json).
 
-    >>> members = Membership([Member("node2", 2, Host("node2"), State.READY)])
-    >>> _ = members.note_lost({"node2": "its broker is lost"})
-    >>> losses_of(members)[0]["action"]
-    'waiting'
+    >>> gone = Member("node2", 2, Host("node2"), State.LEFT, lost="2026-01-02T03:04:05+00:00", why="its broker is lost")
+    >>> losses_of(Membership([gone]))[0]["action"]
+    'removed'
     """
     return [_loss(member) for member in members if member.state in (State.LOST, State.LEFT)]
 

@@ -6,9 +6,11 @@ nothing of Kubernetes. Secrets are only ever passed in ``stdin``.
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Protocol, TypeVar
@@ -147,38 +149,55 @@ def on_all(
     >>> on_all([Host("a"), Host("b")], lambda host: host.name.upper()).results
     {'a': 'A', 'b': 'B'}
 
-    A straggler's thread is left behind (a thread cannot be killed), but nobody waits for it: `call` must hold its own
-    time-out to end.
+    A straggler's thread is left behind (a thread cannot be killed), and nobody waits for it, not even Python at its
+    end: `call` must hold its own time-out to end.
     """
     members = list(hosts)
     results: dict[str, Any] = {}
     failures: dict[str, BaseException] = {}
-    if not members:
-        return Outcome(results, failures)
+    waiting, begun = deque(members), set[str]()
+    done: queue.SimpleQueue[tuple[str, Any, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        while True:
+            try:
+                host = waiting.popleft()
+            except IndexError:
+                return
+            begun.add(host.name)
+            try:
+                done.put((host.name, call(host), None))
+            except BaseException as error:
+                done.put((host.name, None, error))
+
+    def take(until: float) -> bool:
+        """Note the next outcome; False when none comes by then."""
+        try:
+            name, result, error = done.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            return False
+        if error is None:
+            results[name] = result
+        else:
+            failures[name] = error
+        return True
+
     ends = time.monotonic() + deadline
-    pool = ThreadPoolExecutor(max_workers=max(1, min(workers, len(members))), thread_name_prefix="host")
-    pending: dict[Future[Any], Host] = {pool.submit(call, host): host for host in members}
+    for number in range(min(workers, len(members))):
+        threading.Thread(target=work, name=f"host {number}", daemon=True).start()
     try:
-        while pending:
-            done, _ = wait(pending, timeout=max(0.0, ends - time.monotonic()), return_when=FIRST_COMPLETED)
-            if not done:
-                break
-            for future in done:
-                host = pending.pop(future)
-                error = future.exception()
-                if error is not None:
-                    failures[host.name] = error
-                else:
-                    results[host.name] = future.result()
-        for future, host in pending.items():
-            future.cancel()
-            failures[host.name] = TimedOut(f"no answer within {deadline:g} s", node=host.name)
+        while len(results) + len(failures) < len(members) and take(ends):
+            pass
     except BaseException:  # Ctrl-C: whoever takes back what was begun must find it begun, not about to begin
-        pool.shutdown(wait=False, cancel_futures=True)
-        wait(pending, timeout=min(INTERRUPTED_WAIT, max(0.0, ends - time.monotonic())))
+        waiting.clear()
+        last = min(ends, time.monotonic() + INTERRUPTED_WAIT)
+        while begun - {*results, *failures} and take(last):
+            pass
         raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    waiting.clear()
+    for host in members:
+        if host.name not in results and host.name not in failures:
+            failures[host.name] = TimedOut(f"no answer within {deadline:g} s", node=host.name)
     order = [host.name for host in members]
     return Outcome(
         {name: results[name] for name in order if name in results},

@@ -173,7 +173,21 @@ def checked(hosts: Sequence[Target], source: str) -> list[Target]:
     short = [host.name if _is_address(host.name) else host.name.partition(".")[0] for host in hosts]
     unique = len(set(short)) == len(short)
     names = [name.replace(".", "-") for name in (short if unique else seen)]
+    same = {name: [host.name for host, other in zip(hosts, names, strict=True) if other == name] for name in names}
+    here = [host.name for host in hosts if _is_loopback(host.name)]
+    if len(here) > 1:
+        same["this machine"] = here
+    alike = [f"{' and '.join(called)} are both {name}" for name, called in same.items() if len(called) > 1]
+    if alike:
+        raise UsageError(
+            f"{source} has hosts that would be one node: {'; '.join(alike)}",
+            remedy="leave one out, or give it a `name` of its own in a host file",
+        )
     return [dataclasses.replace(host, name=name) for host, name in zip(hosts, names, strict=True)]
+
+
+def _is_loopback(name: str) -> bool:
+    return name in ("localhost", "--1", "::1") or re.fullmatch(r"127(\.\d+){3}", name) is not None
 
 
 def _is_address(name: str) -> bool:

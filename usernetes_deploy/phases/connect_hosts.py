@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 
 from usernetes_deploy.changes.context import BringUp, Found
 from usernetes_deploy.cluster.membership import Member, Membership, now
 from usernetes_deploy.cluster.record import Record
-from usernetes_deploy.cluster.spec import NAME, dump
+from usernetes_deploy.cluster.spec import dump
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.launch.base import Host
 
 CANDIDATES = 8  # ports tried on each host; the first that is free is taken
+NODE_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")  # also the value of a label: 63 characters at most
 PORTS = range(20000, 30000)  # below the kernel's ephemeral ports, above the registered services
 
 
@@ -54,7 +56,7 @@ class ConnectHosts:
 
 def check_names(hosts: Sequence[Host]) -> None:
     """Raise `UsageError` for names that Kubernetes would refuse, all of them at once."""
-    bad = [host.name for host in hosts if not NAME.match(host.name)]
+    bad = [host.name for host in hosts if not NODE_NAME.match(host.name)]
     if bad:
         raise UsageError(f"host names that cannot name a Kubernetes node: {', '.join(bad)}")
 

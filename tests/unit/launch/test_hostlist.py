@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usernetes_deploy.errors import SpecError, UsageError
-from usernetes_deploy.launch.hostlist import Target, compress, expand, load, node_name, targets
+from usernetes_deploy.launch.hostlist import Target, checked, compress, expand, load, node_name, targets
 
 
 @pytest.mark.parametrize(
@@ -201,3 +201,16 @@ def test_node_names_are_made_fit_for_kubernetes() -> None:
             node_name(bad)
     with pytest.raises(UsageError, match="no \\[user@\\]host"):
         targets(["a:b:"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a.b,a.c,a-b", "a.b and a-b are both a-b"),
+        ("localhost,127.0.0.1", "localhost and 127.0.0.1 are both this machine"),
+        ("127.0.0.1,127.0.0.2", "are both this machine"),
+    ],
+)
+def test_hosts_that_would_be_one_node_are_refused_with_both_named(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        checked(load(text), text)
