@@ -34,7 +34,7 @@ HELP = {
     "seed": "of the shuffle",
     "time-limit": "seconds for one run",
     "host": "NAME=ADDRESS; may be given several times",
-    "launcher": "how hosts are reached: local, ssh or flux",
+    "launcher": "how hosts are reached: local, ssh, flux or slurm",
     "prefix": "an installation prefix of OSU, MPI or LAMMPS; may be given several times",
     "kubeconfig": "of a running cluster, which is used as it is",
 }
@@ -134,14 +134,27 @@ def quick(_: Context, out: str = "", repeats: int = 10, seconds: int = 60, json:
     }
 )
 def job(_: Context, plan: str = "", out: str = "", json: bool = False) -> None:
-    """Inside a Flux job: bring up the cluster, run a plan on the job's hosts, write the report."""
+    """Inside a Flux or Slurm job: bring up the cluster, run a plan on the job's hosts, write the report."""
     from netbench.plan.quick import job_plan
     from netbench.report import TITLE
 
-    job_id = os.environ.get("FLUX_JOB_ID") or os.environ.get("FLUX_ENCLOSING_ID", "")
+    launcher, job_id = job_at_hand(os.environ)
     folder = Path(out or f"netbench-{job_id or 'job'}")
-    outcome = _carry_out(load_plan(Path(plan)) if plan else job_plan(), folder, as_json=json, report=TITLE)
+    outcome = _carry_out(load_plan(Path(plan)) if plan else job_plan(launcher), folder, as_json=json, report=TITLE)
     _leave(outcome.exit_code)
+
+
+def job_at_hand(environment: Mapping[str, str]) -> tuple[str, str]:
+    """The launcher for the hosts of the job that we are in, and its id ("" when there is none to see).
+
+    >>> job_at_hand({"SLURM_JOB_ID": "12"}), job_at_hand({"FLUX_URI": "local:///x", "SLURM_JOB_ID": "12"})
+    (('slurm', '12'), ('flux', ''))
+    """
+    flux = environment.get("FLUX_JOB_ID") or environment.get("FLUX_ENCLOSING_ID", "")
+    slurm = environment.get("SLURM_JOB_ID", "")
+    if slurm and not flux and "FLUX_URI" not in environment:  # a Flux within a Slurm job has hosts of its own
+        return "slurm", slurm
+    return "flux", flux
 
 
 def _carry_out(

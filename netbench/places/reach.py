@@ -10,7 +10,7 @@ from netbench.places.base import PlaceError
 from netbench.start.mpi import Seat
 
 PROBE_LIMIT = 30.0
-NO_INPUT = "--noinput"  # of `flux exec`
+NO_INPUT = ("--noinput", "--input=none")  # of `flux exec`, and of `srun`
 
 
 def on_seats(
@@ -24,7 +24,7 @@ def on_seats(
     def ask(seat: Seat) -> str:
         argv = seat.argv(script if isinstance(script, str) else script[seat.name])
         if stdin:
-            argv = [word for word in argv if word != NO_INPUT]
+            argv = [word for word in argv if word not in NO_INPUT]
         try:
             done = subprocess.run(argv, capture_output=True, input=stdin, timeout=limit, check=False)
         except subprocess.TimeoutExpired as error:

@@ -117,7 +117,7 @@ class Plan:
     )
     seed: int = about("of the shuffle", default=1)
     time_limit: float = about("seconds for one run", default=300.0, minimum=1)
-    launcher: Literal["local", "ssh", "flux"] = about("how hosts without `run` are reached", default="local")
+    launcher: Literal["local", "ssh", "flux", "slurm"] = about("how hosts without `run` are reached", default="local")
     hosts: tuple[HostPlan, ...] = about("in the order ranks are laid; empty: this machine", default=())
     mpi: MpiPlan = about("MPI", default=MpiPlan())
     software: SoftwarePlan = about("where software is", default=SoftwarePlan())

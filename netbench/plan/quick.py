@@ -57,14 +57,14 @@ def what_next(repeats: int) -> str:
     )
 
 
-def job_plan() -> Plan:
-    """The usual comparison on the first two hosts of a Flux job, 20 runs of each case at each place."""
+def job_plan(launcher: str = "flux") -> Plan:
+    """The usual comparison on the first two hosts of a Flux or Slurm job, 20 runs of each case at each place."""
     return plan_from(
         {
             "apiVersion": API_VERSION,
             "kind": "Benchmark",
-            "name": "flux-job",
-            "launcher": "flux",
+            "name": f"{launcher}-job",
+            "launcher": launcher,
             "places": ["bare-metal", "bare-metal-beside", "pod-native", "pod-mesh"],
             "cases": [
                 {"case": "osu_latency", "parameters": {"sizes": "8:65536"}},
@@ -74,7 +74,7 @@ def job_plan() -> Plan:
                 "lammps_lj",
                 {"case": "noise", "places": ["bare-metal", "bare-metal-beside"]},
             ],
-            "cluster": {"managed": True, "name": "netbench", "settings": ["launcher=flux", "nodes=2"]},
+            "cluster": {"managed": True, "name": "netbench", "settings": [f"launcher={launcher}", "nodes=2"]},
         },
         "the job's plan",
     )
