@@ -11,13 +11,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
+from netbench.judge.readings import (
+    cpu_count,
+    cpu_limit,
+    limit_in_words,
+    median_bytes,
+    median_of,
+    short,
+    some,
+    throttled_periods,
+)
 from netbench.judge.stats import MARGIN, MIN_RUNS, Values, drift, summarise
 from netbench.records.record import Record
-from usernetes_deploy.cpus import parse as cpus_of
 
 Level = Literal["refuse", "flag", "unknown"]
 FEW_RUNS = 10
@@ -95,7 +102,7 @@ def same_affinity(base: Side, other: Side, margin: float, seed: int) -> Iterator
         return
     if sides[0] == sides[1]:
         return
-    widths = [{tuple(_cpu_count(cpus) for _, cpus in ranks) for ranks in side} for side in sides]
+    widths = [{tuple(cpu_count(cpus) for _, cpus in ranks) for ranks in side} for side in sides]
     one, two = (sorted(side)[0] for side in sides)
     rank, first, second = next(((r, a, b) for (r, a), (_, b) in zip(one, two, strict=False) if a != b), (0, "?", "?"))
     shown = f"rank {rank} may use CPUs {first} at {base.place}, {second} at {other.place}"
@@ -107,15 +114,15 @@ def same_affinity(base: Side, other: Side, margin: float, seed: int) -> Iterator
 
 def same_cpu_limit(base: Side, other: Side, margin: float, seed: int) -> Iterator[Finding]:
     """A CPU limit or throttling in one place measures the limit, not the place."""
-    limits = [{_cpu_limit(r) for r in side.records} for side in (base, other)]
-    shown = [", ".join(sorted(map(_limit_in_words, side))) for side in limits]
+    limits = [{cpu_limit(r) for r in side.records} for side in (base, other)]
+    shown = [", ".join(sorted(map(limit_in_words, side))) for side in limits]
     known = ["not recorded" not in side for side in limits]
     limited = [any(not isinstance(limit, str) for limit in side) for side in limits]
     if any(limited) and limits[0] != limits[1]:
         yield Finding("cpu limit", "refuse", f"CPU limit: {base.place} {shown[0]}, {other.place} {shown[1]}")
     elif not all(known):
         yield Finding("cpu limit", "unknown", "CPU limits")
-    throttled = [sum(_throttled_periods(r) for r in side.records) for side in (base, other)]
+    throttled = [sum(throttled_periods(r) for r in side.records) for side in (base, other)]
     if any(throttled):
         level: Level = "flag" if all(throttled) else "refuse"
         yield Finding(
@@ -123,7 +130,7 @@ def same_cpu_limit(base: Side, other: Side, margin: float, seed: int) -> Iterato
             level,
             f"CPU throttling: {throttled[0]} periods at {base.place}, {throttled[1]} at {other.place}",
         )
-    use = [_median_of(side.records, "cpu_use") for side in (base, other)]
+    use = [median_of(side.records, "cpu_use") for side in (base, other)]
     if use[0] is not None and use[1] is not None and abs(use[0] - use[1]) >= CPU_USE_POINTS:
         text = f"the application got {use[0]:.0f} % CPU at {base.place}, {use[1]:.0f} % at {other.place}"
         yield Finding("cpu use", "refuse", f"{text}: a CPU limit, or more ranks than CPUs")
@@ -158,7 +165,7 @@ def _same_bytes(base: Side, other: Side) -> Iterator[Finding]:
 
     Only for fixed work: what a stream of 10 s moves depends on the speed that is measured.
     """
-    moved = [_median_bytes(side.records) for side in (base, other)]
+    moved = [median_bytes(side.records) for side in (base, other)]
     if moved[0] is None or moved[1] is None or base.records[0].case.family not in FIXED_WORK:
         return
     small, large = min(moved[0], moved[1]), max(moved[0], moved[1])
@@ -273,7 +280,7 @@ def outliers_do_not_decide(base: Side, other: Side, margin: float, seed: int) ->
                 for side, summary in ((base, one), (other, two))
                 for i in summary.outliers
             ]
-            worst = (off, f"means would say x{by_mean:.2f}, medians say x{by_median:.2f} (outliers: {_some(named)})")
+            worst = (off, f"means would say x{by_mean:.2f}, medians say x{by_median:.2f} (outliers: {some(named)})")
     if worst:
         yield Finding("outliers", "flag", worst[1])
 
@@ -308,53 +315,8 @@ def _same_hashes(rule: str, what: str, base: Side, other: Side) -> Iterator[Find
         one, two = (dict(sorted(side)[0]) for side in sides)
         name = next((n for n in sorted({*one, *two}) if one.get(n) != two.get(n)), None)
         shown = (
-            f"{name} {_short(one.get(name))} at {base.place}, {_short(two.get(name))} at {other.place}"
+            f"{name} {short(one.get(name))} at {base.place}, {short(two.get(name))} at {other.place}"
             if name
             else f"they changed within {base.place if len(sides[0]) > 1 else other.place}"
         )
         yield Finding(rule, "refuse", f"other {rule}: {shown}")
-
-
-def _short(digest: str | None) -> str:
-    if digest is None:
-        return "absent"
-    return digest.removeprefix("version:") if ":" in digest else digest[:12]
-
-
-def _cpu_count(cpus: str) -> int:
-    """How many CPUs a list like ``0-3,8`` holds."""
-    return len(cpus_of(cpus)) if cpus else 0
-
-
-def _cpu_limit(record: Record) -> float | str:
-    if record.limits is None:
-        return "not recorded"
-    return min((limit.cpu_cores for limit in record.limits if limit.cpu_cores is not None), default="none")
-
-
-def _limit_in_words(limit: float | str) -> str:
-    return limit if isinstance(limit, str) else f"{limit:g} cores"
-
-
-def _throttled_periods(record: Record) -> int:
-    return sum(
-        limit.after.throttled - limit.before.throttled for limit in record.limits or () if limit.before and limit.after
-    )
-
-
-def _median_of(records: Sequence[Record], metric: str) -> float | None:
-    values = [s.value for r in records for s in r.samples if s.metric == metric]
-    return float(np.median(values)) if values else None
-
-
-def _median_bytes(records: Sequence[Record]) -> float | None:
-    """Bytes that a run moved over its interfaces; None where no run has counters."""
-    moved: list[Any] = [
-        sum(t.rx_after - t.rx_before + t.tx_after - t.tx_before for t in r.traffic) for r in records if r.traffic
-    ]
-    return float(np.median(moved)) if moved else None
-
-
-def _some(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

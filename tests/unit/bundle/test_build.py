@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from usernetes_deploy.bundle import build, components, locate, stage, store
+from usernetes_deploy.bundle import build, components, go_build, locate, stage, store
 from usernetes_deploy.bundle.components import Component, Components, GoBuild
 from usernetes_deploy.errors import BundleError
 
@@ -223,10 +223,10 @@ def test_a_homeless_user_gets_gos_caches_in_ours(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.delenv("GOCACHE", raising=False)
     monkeypatch.delenv("GOPATH", raising=False)
-    environment = build.go_environment(tmp_path)
+    environment = go_build.go_environment(tmp_path)
     assert environment["GOCACHE"] == str(tmp_path / "go-build")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert "GOCACHE" not in build.go_environment(tmp_path)
+    assert "GOCACHE" not in go_build.go_environment(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +246,4 @@ def test_jobs_and_threads_follow_cores_and_memory(
     ("package", "name"), [("go.etcd.io/etcd/server/v3", "server"), ("k8s.io/kubernetes/cmd/kubelet", "kubelet")]
 )
 def test_a_command_is_called_as_go_calls_it(package: str, name: str) -> None:
-    assert build.command_name(package) == name
+    assert go_build.command_name(package) == name
