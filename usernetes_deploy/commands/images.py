@@ -94,7 +94,24 @@ def import_archive(launcher: Launcher, host: Host, ctr: Sequence[str], there: st
         raise CommandFailed(["ctr", "images", "import", name], done.returncode, said, node=host.name)
     # What it prints of its progress is cut off when it is done, so the names are asked for.
     listed = launcher.run(host, [*ctr, "list", "--quiet", f'labels."{LOADED}"=={mark}'])
-    return listed.check(host.name).stdout.split()
+    names = listed.check(host.name).stdout.split()
+    for found in names:
+        if qualified(found) != found:  # an OCI archive's: the kubelet asks for the full name
+            tag = [*ctr, "tag", "--force", found, qualified(found)]
+            launcher.run(host, tag, timeout=LOAD_DEADLINE).check(host.name)
+    return [qualified(found) for found in names]
+
+
+def qualified(name: str) -> str:
+    """The name under which a kubelet looks for the image `name`.
+
+    >>> [qualified(name) for name in ("app:1", "local/app:1", "localhost/app:1", "quay.io/a/b:1")]
+    ['docker.io/library/app:1', 'docker.io/local/app:1', 'localhost/app:1', 'quay.io/a/b:1']
+    """
+    first, slash, _ = name.partition("/")
+    if not slash:
+        return f"docker.io/library/{name}"
+    return name if "." in first or ":" in first or first == "localhost" else f"docker.io/{name}"
 
 
 @task(name="list", help={"cluster": CLUSTER_HELP, "json": "as JSON"})

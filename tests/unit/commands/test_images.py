@@ -96,3 +96,15 @@ def test_images_are_listed_with_the_nodes_that_have_them(
     assert rows == [["IMAGE", "NODES"], ["docker.io/library/app:1", "all"], ["other:2", "node1"]]
     assert usernetes("images", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)[1] == {"image": "other:2", "nodes": ["node1"]}
+
+
+def test_a_name_without_a_registry_is_given_the_one_that_a_kubelet_asks_for(
+    made_up: MadeUp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up.launcher._answers["enter"] = containerd("local/app:1")
+    archive = tmp_path / "app.tar"
+    archive.write_bytes(b"tar")
+    assert usernetes("images", "load", str(archive)) == 0
+    assert capsys.readouterr().out == "docker.io/local/app:1\n"
+    tags = [call.argv[-4:] for call in made_up.launcher.calls if "tag" in call.argv]
+    assert [list(tag) for tag in tags] == [["tag", "--force", "local/app:1", "docker.io/local/app:1"]] * 2
