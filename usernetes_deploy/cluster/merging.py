@@ -65,6 +65,14 @@ def merge(directory: Path, name: str, target: Path, *, switch: bool) -> str:
     return entry
 
 
+def merged_into(directory: Path) -> list[Path]:
+    """The files that the cluster of the state `directory` was merged into."""
+    try:
+        return [Path(text) for text in json.loads((directory / RECORD).read_text(encoding="utf-8"))]
+    except (OSError, ValueError):
+        return []
+
+
 def take_out(directory: Path, name: str) -> None:
     """Take the cluster's entries out of every file that it was merged into; fine when they are gone."""
     with contextlib.suppress(OSError, ValueError, UsernetesError):

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from usernetes_deploy.errors import Secret
 
 LIFETIME = datetime.timedelta(days=365)
+AUTHORITY_LIFETIME = datetime.timedelta(days=3650)  # as kubeadm has it: `renew` issues again what ends before
 BACKDATED = datetime.timedelta(hours=1)  # a node whose clock is a little behind must not find a certificate of tomorrow
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 
@@ -47,11 +48,11 @@ class Authority:
 
     @classmethod
     def make(cls, common_name: str) -> Authority:
-        """A new self-signed authority, valid for `LIFETIME`."""
+        """A new self-signed authority, valid for `AUTHORITY_LIFETIME`."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         certificate = (
-            _builder(name, name, key.public_key())
+            _builder(name, name, key.public_key(), AUTHORITY_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -122,7 +123,17 @@ def kubeconfig(cluster: str, server: str, ca: str, user: str, pair: KeyPair) -> 
     return Secret(json.dumps(document, indent=1) + "\n")
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def ends(certificate: str) -> datetime.datetime:
+    """When a certificate (PEM) ends, in UTC."""
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    lifetime: datetime.timedelta = LIFETIME,
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -131,7 +142,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurve
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + LIFETIME)
+        .not_valid_after(now + lifetime)
     )
 
 

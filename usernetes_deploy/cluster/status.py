@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.api import Api
+from usernetes_deploy.cluster import pki
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.nodes import ask_nodes
@@ -21,6 +24,7 @@ from usernetes_deploy.phases.wait_ready import how_last, is_ready
 
 SCHEMA = 1
 API_SAMPLES = 5
+WARN_DAYS = 30
 
 
 def collect(state: ClusterState, program: Path) -> dict[str, Any]:
@@ -52,12 +56,24 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
         "version": document["version"],
         "bundle": document["bundle"]["digest"],
         "api": api,
+        "certificates": certificates_of(state),
         "dns": dns,
         "limitsEnforced": all(node["limitsEnforced"] for node in nodes),
         "givenUp": members.given_up(),
         "losses": losses_of(members),
         "nodes": nodes,
     }
+
+
+def certificates_of(state: ClusterState) -> dict[str, Any]:
+    """When the administrator's certificate ends: all were issued together, or renewed together."""
+    try:
+        document = json.loads(state.read_secret("kubeconfig").reveal())
+        data = base64.b64decode(document["users"][0]["user"]["client-certificate-data"]).decode()
+        ends = pki.ends(data)
+    except (UsernetesError, ValueError, KeyError, IndexError):
+        return {"ends": None, "daysLeft": None}
+    return {"ends": ends.isoformat(), "daysLeft": (ends - datetime.now(UTC)).days}
 
 
 def ask_api(state: ClusterState) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -125,6 +141,19 @@ def node_status(
     }
 
 
+def expiry_words(certificates: Mapping[str, Any]) -> list[str]:
+    """A warning when the certificates end soon.
+
+    >>> expiry_words({"ends": "2026-12-01T00:00:00+00:00", "daysLeft": 4})
+    ['CERTS   end in 4 days (2026-12-01T00:00:00+00:00); fix: usernetes renew']
+    """
+    left = certificates["daysLeft"]
+    if left is None or left >= WARN_DAYS:
+        return []
+    when = f"end in {left} days" if left >= 0 else "HAVE ENDED"
+    return [f"CERTS   {when} ({certificates['ends']}); fix: usernetes renew"]
+
+
 def is_well(node: Mapping[str, Any]) -> bool:
     """Whether a node is Ready, has nothing to complain of, and nothing that it does is down."""
     down = [item for item in node["components"] if item["state"] in ("backing off", "stopped")]
@@ -142,6 +171,7 @@ def text(found: Mapping[str, Any]) -> str:
         + (f"ready, {api['latencyMs']} ms" if api["ready"] else f"NOT READY: {api['error']}"),
         "DNS     " + (f"answers in {dns['ms']} ms" if dns and dns["ok"] else f"NO ANSWER: {dns and dns['error']}"),
         *outside_words(dns and dns.get("outside")),
+        *expiry_words(found["certificates"]),
         "limits  "
         + (
             "enforced (delegated cgroups)"

@@ -16,12 +16,13 @@ from usernetes_deploy.commands import (
     job,
     network,
     prepare,
+    renew,
     up,
 )
 from usernetes_deploy.console.flags import flags_of
 
 COLLECTION = Collection()
-for module in (up, cluster, growth, access, inside, network, demo, job, init, prepare):
+for module in (up, cluster, growth, renew, access, inside, network, demo, job, init, prepare):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))

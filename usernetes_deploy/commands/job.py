@@ -88,7 +88,7 @@ def job(
 
     def publish() -> None:
         with contextlib.suppress(UsernetesError):  # it is published once more when the cluster is ready
-            this.publish(records.of(state))
+            this.publish(records.of_beginning(state))
 
     def up() -> Path:
         # Beside the bring-up, for a batch system takes its time: with it `down` works from anywhere, whatever happens.

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from usernetes_deploy.cluster.membership import State
 from usernetes_deploy.cluster.state import ClusterState, clusters
 from usernetes_deploy.errors import JobEnded, Secret, UsageError, UsernetesError
 from usernetes_deploy.jobs import systems
@@ -77,6 +78,19 @@ def write(state: ClusterState, record: Mapping[str, Secret]) -> None:
 def of(state: ClusterState) -> Mapping[str, Secret]:
     """The files of a state directory that make a record."""
     return {name: state.read_secret(name) for name in FILES if (state.directory / name).exists()}
+
+
+def of_beginning(state: ClusterState) -> Mapping[str, Secret]:
+    """The record of a cluster that is about to be started, as it holds until the next one is stored.
+
+    Its members count as started: whoever goes by this record must look for their nodes.
+    """
+    record = dict(of(state))
+    document = json.loads(record["cluster.json"].reveal())
+    for member in document["members"]:
+        if member["state"] == State.PLACED:
+            member["state"] = str(State.STARTED)
+    return {**record, "cluster.json": Secret(json.dumps(document))}
 
 
 def publish_change(state: ClusterState) -> None:

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     for command in (run, start):  # so that `stop` knows a keeper by its command line from its first moment on
         command.add_argument("--directory", type=Path, help="the node's folder, as its blob has it")
     commands.add_parser("supervise")
-    for name in ("status", "network", "stop", "logs", "enter", "inside", "ports"):
+    for name in ("status", "network", "renew", "stop", "logs", "enter", "inside", "ports"):
         command = commands.add_parser(name)
         command.add_argument("directory", type=Path)
         if name == "status":
@@ -83,7 +83,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     """Run the verb. Each imports what it needs: the keeper stays as long as its node, and shall be small."""
     if options.verb in ("run", "start"):
         return _keep(in_background=options.verb == "start", of_a_job=getattr(options, "die_with_parent", False))
-    if options.verb in ("network", "inside", "ports"):
+    if options.verb in ("network", "renew", "inside", "ports"):
         from usernetes_deploy.node import folder
 
         folder.check(options.directory)
@@ -107,10 +107,12 @@ def _dispatch(options: argparse.Namespace) -> int:
         from usernetes_deploy.network.publish.rootlesskit import RootlesskitPorts
 
         print(json.dumps(RootlesskitPorts(str(options.directory / "rk" / "api.sock")).published()))
-    elif options.verb == "network":
+    elif options.verb in ("network", "renew"):
         from usernetes_deploy.node.control import ask
 
-        ask(options.directory / "control.sock", {"verb": "network", "network": json.load(sys.stdin)})
+        said = json.load(sys.stdin)
+        request = {"network": said} if options.verb == "network" else {"files": said["files"]}
+        ask(options.directory / "control.sock", {"verb": options.verb, **request})
     else:
         _on_a_folder(options)
     return 0

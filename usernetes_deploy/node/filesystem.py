@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from usernetes_deploy.errors import CommandFailed, UsernetesError
@@ -36,12 +37,7 @@ def prepare(config: NodeConfig) -> None:
 
 def write_files(config: NodeConfig) -> None:
     """Keys, certificates and configurations of the blob (0600), and the resolvers for names outside the cluster."""
-    for name, content in config.files.items():
-        path = Path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(content)
+    write_secrets(config.files)
     text = resolvers.resolv_conf(config.nameservers)
     (RUN / "resolv.conf").write_text(text)
     # containerd, inside, would ask the host's loopback: which is another one there.
@@ -49,6 +45,18 @@ def write_files(config: NodeConfig) -> None:
     kept = [line for line in _lines(path) if not line.startswith("nameserver")]
     path.unlink(missing_ok=True)
     path.write_text(text + "".join(kept))
+
+
+def write_secrets(files: Mapping[str, str]) -> None:
+    """Write files (path -> content) for the node alone (0600), each whole or not at all: some are read at any time."""
+    for name, content in files.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+        draft.replace(path)
 
 
 def own_directory(path: Path) -> None:

@@ -33,6 +33,11 @@ from usernetes_deploy.node.process import SOON, Component
 from usernetes_deploy.node.publishing import Publishing
 from usernetes_deploy.waiting import retry, until
 
+# What reads keys and certificates when it starts; etcd first, for the API server asks it.
+READ_CERTIFICATES = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns", "local-path-provisioner"),
+    *("metrics-server", "kubelet", "kube-proxy", "flanneld"),
+)
 HOUSEKEEPING = 120.0  # seconds between looks at the size of the logs
 
 
@@ -125,7 +130,7 @@ class Supervisor:
         filesystem.prepare(config)
         filesystem.write_files(config)
         begin, answers = self.status.threads.begin, Answers(self.status, self.network, self.netns, self.nr)
-        handlers = {"status": answers.status, "network": self._change_network}
+        handlers = {"status": answers.status, "network": self._change_network, "renew": self._renew}
         control.serve(config.root / "control.sock", handlers, begin)
         NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start(begin)
         self.status.mark("prepared")
@@ -244,6 +249,17 @@ class Supervisor:
 
     def _change_network(self, request: Mapping[str, Any]) -> None:
         self.network.replace(request["network"])
+
+    def _renew(self, request: Mapping[str, Any]) -> None:
+        """Take new keys and certificates, and have those that read them start again; pods run on."""
+        files: Mapping[str, str] = request["files"]
+        unknown = sorted(set(files) - set(self.config.files))
+        if unknown:
+            raise UsernetesError(f"this node has no such file: {', '.join(unknown)}")
+        filesystem.write_secrets(files)
+        for name in READ_CERTIFICATES:
+            if name in self.status.components:
+                self.status.components[name].restart("its certificates were renewed")
 
 
 def main() -> None:

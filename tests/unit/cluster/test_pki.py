@@ -40,7 +40,7 @@ def test_a_server_certificate_holds_for_its_names_and_no_others() -> None:
 
 
 def test_certificates_hold_for_a_year_and_for_clocks_an_hour_behind() -> None:
-    certificate = parsed(pki.Authority.make("kubernetes").pair)
+    certificate = parsed(pki.Authority.make("kubernetes").issue("someone", usages=[pki.CLIENT]))
     now = datetime.datetime.now(datetime.UTC)
     assert now - certificate.not_valid_before_utc >= datetime.timedelta(minutes=59)
     assert datetime.timedelta(days=364) < certificate.not_valid_after_utc - now < datetime.timedelta(days=366)

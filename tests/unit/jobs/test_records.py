@@ -118,3 +118,12 @@ def test_what_was_changed_here_is_stored_with_the_job(fake: FakeFlux, tmp_path: 
     (tmp_path / "state" / "gone" / records.SESSION).write_text('{"pid": 1}')
     records.publish_change(ClusterState(tmp_path / "state", "gone"))
     assert set(json.loads(fake.called_with("kvs", "put")["stdin"])) == {"cluster.json", "session.json"}
+
+
+def test_the_first_record_of_a_cluster_has_its_nodes_looked_for(tmp_path: Path) -> None:
+    state = ClusterState(tmp_path, "job-1")
+    state.create()
+    members = [{"name": "fl0", "state": "placed"}, {"name": "fl1", "state": "given-up"}]
+    state.write({"name": "job-1", "members": members})
+    stored = json.loads(records.of_beginning(state)["cluster.json"].reveal())
+    assert [member["state"] for member in stored["members"]] == ["started", "given-up"]

@@ -1,0 +1,69 @@
+"""New certificates for the nodes that run: the files of their start, other contents."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.made_up import make_cluster
+from usernetes_deploy.changes import renewal
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster import pki
+from usernetes_deploy.cluster.identities import Identities
+from usernetes_deploy.cluster.state import ClusterState
+from usernetes_deploy.cluster.status import certificates_of, expiry_words
+from usernetes_deploy.errors import NodeFailures, UsernetesError
+from usernetes_deploy.launch.base import Completed, Host
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two simulated nodes whose authorities are there."""
+    made = make_cluster(tmp_path / "usernetes")
+    made.state.write_secret("secrets.json", Identities.make().to_secret())
+    monkeypatch.setattr(renewal, "launcher_from_state", lambda *_: made.launcher)
+    return made
+
+
+def test_every_running_node_gets_its_own_files_on_stdin(cluster: Any, tmp_path: Path) -> None:
+    got: dict[str, dict[str, str]] = {}
+
+    def take(host: Host, argv: Any, stdin: bytes) -> Completed:
+        got[host.name] = json.loads(stdin)["files"]
+        assert not any("PRIVATE KEY" in word for word in argv)
+        return Completed(argv, 0, "", "")
+
+    cluster.launcher._answers["renew"] = take
+    state: ClusterState = cluster.state
+    assert renewal.renew(state, Report(io.StringIO()), Path("node.pyz")) == ["node0", "node1"]
+    assert "/etc/kubernetes/pki/apiserver.crt" in got["node0"]
+    assert "/etc/kubernetes/pki/apiserver.crt" not in got["node1"]
+    assert got["node0"]["/etc/kubernetes/pki/kubelet.crt"] != got["node1"]["/etc/kubernetes/pki/kubelet.crt"]
+    assert certificates_of(state)["daysLeft"] in (364, 365)
+
+
+def test_a_node_that_did_not_take_them_is_named_and_the_kubeconfig_is_new_all_the_same(cluster: Any) -> None:
+    def refuse(host: Host, argv: Any, _: bytes) -> Completed:
+        if host.name == "node1":
+            raise UsernetesError("no route to host", node=host.name)
+        return Completed(argv, 0, "", "")
+
+    cluster.launcher._answers["renew"] = refuse
+    with pytest.raises(NodeFailures, match="node1: no route to host"):
+        renewal.renew(cluster.state, Report(io.StringIO()), Path("node.pyz"))
+    assert certificates_of(cluster.state)["ends"]
+
+
+def test_an_authority_outlasts_what_it_issues() -> None:
+    identities = Identities.make()
+    leaf = identities.proxy_credential().certificate
+    assert (pki.ends(identities.ca.pair.certificate) - pki.ends(leaf)).days > 3000
+
+
+@pytest.mark.parametrize(("left", "words"), [(None, 0), (30, 0), (29, 1), (-1, 1)])
+def test_status_warns_thirty_days_before(left: int | None, words: int) -> None:
+    assert len(expiry_words({"ends": "2026-12-01", "daysLeft": left})) == words

@@ -1,0 +1,63 @@
+"""RENEW: every certificate of a running cluster is issued anew, by the same authorities; pods run on.
+
+The authorities last for ten years, what they issue for one. Nodes get their files over the launcher, into memory, and
+start again what reads them; containerd and the pods are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster import merging
+from usernetes_deploy.cluster.addressing import NetworkPlan, networks_of
+from usernetes_deploy.cluster.identities import Identities
+from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.record import Record
+from usernetes_deploy.cluster.spec import ClusterSpec, load
+from usernetes_deploy.cluster.state import ClusterState
+from usernetes_deploy.launch.base import Host, on_all
+from usernetes_deploy.phases.issue_credentials import issue
+
+RENEW_SECONDS = 60.0
+
+
+def renew(state: ClusterState, report: Report, program: Path) -> list[str]:
+    """Issue all certificates anew and hand them to the nodes; returns the names of the nodes that have theirs.
+
+    `program` is the node program on this machine. Raises `NodeFailures` for nodes that did not take them: they go on
+    with the old ones, which are valid as long as before, and another `renew` tries again.
+    """
+    with state.locked():
+        record = state.record()
+        spec = load(record.spec, "the record")
+        identities = Identities.from_secret(state.read_secret("secrets.json"))
+        files = files_of(identities, record, spec)
+        members = {member.name: member for member in record.members.running()}
+        launcher = launcher_from_state(record.launcher, program)
+
+        def hand_over(host: Host) -> None:
+            argv = [*launcher.node_program(host), "renew", members[host.name].directory]
+            blob = json.dumps({"files": files[host.name]}).encode()
+            launcher.run(host, argv, stdin=blob, timeout=RENEW_SECONDS).check(host.name)
+
+        try:
+            outcome = on_all((member.host for member in members.values()), hand_over, deadline=RENEW_SECONDS + 10)
+        finally:
+            launcher.close()
+        state.write_secret("kubeconfig", identities.administrator(spec.name, record.server))
+        for target in merging.merged_into(state.directory):
+            merging.merge(state.directory, state.name, target, switch=False)
+        report.line(f"{len(outcome.results)} of {len(members)} nodes have new certificates; {state.kubeconfig} is new")
+        outcome.check("hand over new certificates")
+        return list(outcome.results)
+
+
+def files_of(identities: Identities, record: Record, spec: ClusterSpec) -> Mapping[str, Mapping[str, str]]:
+    """The files of every running node, by node name: those of its start, with new certificates."""
+    plan = NetworkPlan(networks_of(spec), record.server, {}, {}, frozenset(), {}, [])
+    members: list[Member] = record.members.running()
+    return issue(identities, members, plan, spec).files

@@ -1,0 +1,31 @@
+"""The verb renew: new certificates for a running cluster."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from usernetes_deploy.changes import renewal
+from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
+from usernetes_deploy.jobs import records
+
+
+@task(klass=Verb, help={"cluster": CLUSTER_HELP, "quiet": "no progress, only the names of the nodes"})
+def renew(_: Context, cluster: str | None = None, quiet: bool = False) -> None:
+    """Issue all certificates of a running cluster anew, for a year; pods run on, the kubeconfig is a new one.
+
+    `usernetes status` says when they end, and warns 30 days before. A node that is started again by its keeper begins
+    with the certificates of its first start: after such a restart, renew once more.
+
+    Examples:
+
+      usernetes renew
+      usernetes renew --cluster demo
+    """
+    state = chosen(cluster)
+    names = renewal.renew(state, report(quiet=quiet), node_program())
+    records.publish_change(state)
+    print("\n".join(names))
+
+
+TASKS = (renew,)
