@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from usernetes_deploy.errors import Secret, UsageError, UsernetesError
+from usernetes_deploy.errors import Secret, UsageError
 
 RECORD = "merged.json"  # in the state directory: the files that a cluster was merged into
 MARK = "usernetes.dev/cluster"
@@ -41,7 +41,9 @@ def merge(directory: Path, name: str, target: Path, *, switch: bool) -> str:
     ours = json.loads((directory / "kubeconfig").read_text(encoding="utf-8"))
     entry = f"usernetes-{name}"
     path, document = _read(target)
-    foreign = [section for section in SECTIONS if _find(document, section, entry) and not _is_ours(document, entry)]
+    foreign = [
+        section for section in SECTIONS if _find(document, section, entry) and not _is_ours(document, entry, directory)
+    ]
     if foreign:
         raise UsageError(
             f"{target} has an entry {entry} that is not of this cluster ({', '.join(foreign)})",
@@ -75,13 +77,12 @@ def merged_into(directory: Path) -> list[Path]:
 
 def take_out(directory: Path, name: str) -> None:
     """Take the cluster's entries out of every file that it was merged into; fine when they are gone."""
-    with contextlib.suppress(OSError, ValueError, UsernetesError):
-        for text in json.loads((directory / RECORD).read_text(encoding="utf-8")):
-            with contextlib.suppress(OSError, UsernetesError):
-                path, document = _read(Path(text))
-                if _is_ours(document, f"usernetes-{name}"):
-                    _drop(document, f"usernetes-{name}")
-                    _write(path, document)
+    for target in merged_into(directory):
+        with contextlib.suppress(Exception):  # whatever has become of that file, the cluster can be taken down
+            path, document = _read(target)
+            if _is_ours(document, f"usernetes-{name}", directory):
+                _drop(document, f"usernetes-{name}")
+                _write(path, document)
 
 
 def _read(target: Path) -> tuple[Path, dict[str, Any]]:
@@ -94,7 +95,7 @@ def _read(target: Path) -> tuple[Path, dict[str, Any]]:
         raise UsageError(f"{path} is no file of yours", tried=f"merge into {target}", remedy=f"ls -l {target}")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {"apiVersion": "v1", "kind": "Config"}
-        good = isinstance(document, dict) and all(isinstance(document.get(key) or [], list) for key in SECTIONS)
+        good = isinstance(document, dict) and all(_are_entries(document.get(key)) for key in SECTIONS)
     except (yaml.YAMLError, UnicodeDecodeError):
         good = False
     if not good:
@@ -106,14 +107,20 @@ def _read(target: Path) -> tuple[Path, dict[str, Any]]:
     return path, document
 
 
+def _are_entries(section: Any) -> bool:
+    return section is None or (isinstance(section, list) and all(isinstance(item, dict) for item in section))
+
+
 def _find(document: Mapping[str, Any], section: str, name: str) -> dict[str, Any] | None:
     items = document.get(section) or []
     return next((item for item in items if isinstance(item, dict) and item.get("name") == name), None)
 
 
-def _is_ours(document: Mapping[str, Any], entry: str) -> bool:
+def _is_ours(document: Mapping[str, Any], entry: str, directory: Path) -> bool:
+    """Whether an entry is of the cluster of this very state directory, not of another one that is called the same."""
     context = (_find(document, "contexts", entry) or {}).get("context") or {}
-    return any(item.get("name") == MARK for item in context.get("extensions") or ())
+    mark = {"name": MARK, "extension": {"state": str(directory)}}
+    return mark in (context.get("extensions") or ())
 
 
 def _drop(document: dict[str, Any], entry: str) -> None:

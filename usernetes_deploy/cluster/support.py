@@ -7,6 +7,7 @@ events, and no log of ours holds a key.
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -43,7 +44,8 @@ def collect(state: ClusterState, program: Path, target: Path, versions: Mapping[
             whole = Path(folder) / f"usernetes-{state.name}"
             whole.mkdir(mode=0o700)
             lacking = _fill(whole, state, program, versions)
-            with tarfile.open(target, "w:gz") as archive:
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
                 archive.add(whole, arcname=whole.name)
         return lacking
     except OSError as error:

@@ -23,8 +23,10 @@ def renew(_: Context, cluster: str | None = None, quiet: bool = False) -> None:
       usernetes renew --cluster demo
     """
     state = chosen(cluster)
-    names = renewal.renew(state, report(quiet=quiet), node_program())
-    records.publish_change(state)
+    try:
+        names = renewal.renew(state, report(quiet=quiet), node_program())
+    finally:
+        records.publish_change(state)  # the kubeconfig is new also where a node did not answer
     print("\n".join(names))
 
 

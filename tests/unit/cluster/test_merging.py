@@ -81,7 +81,7 @@ def test_somebody_elses_entry_of_that_name_is_left_alone(state: ClusterState, ta
     assert target.read_text() == before
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "clusters: 3"])
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "clusters: 3", "clusters: [3]"])
 def test_what_is_no_kubeconfig_is_refused_and_stays(state: ClusterState, target: Path, text: str) -> None:
     target.write_text(text)
     with pytest.raises(UsageError, match="it is no kubeconfig"):
@@ -103,3 +103,23 @@ def test_a_file_of_another_user_is_refused(state: ClusterState, tmp_path: Path) 
     link.symlink_to("/etc/hostname")
     with pytest.raises(UsageError, match="is no file of yours"):
         merging.merge(state.directory, "demo", link, switch=False)
+
+
+def test_another_cluster_of_the_same_name_is_somebody_elses(state: ClusterState, target: Path, tmp_path: Path) -> None:
+    other = ClusterState(tmp_path / "other", "demo")
+    other.create()
+    other.write({"name": "demo"})
+    other.write_secret("kubeconfig", state.read_secret("kubeconfig"))
+    merging.merge(state.directory, "demo", target, switch=True)
+    with pytest.raises(UsageError, match="not of this cluster"):
+        merging.merge(other.directory, "demo", target, switch=True)
+    before = target.read_text()
+    other.remove()
+    assert target.read_text() == before
+
+
+def test_a_file_that_was_spoilt_meanwhile_does_not_keep_the_cluster(state: ClusterState, target: Path) -> None:
+    merging.merge(state.directory, "demo", target, switch=True)
+    target.write_text("clusters: [3]")
+    state.remove()
+    assert not state.directory.exists()
