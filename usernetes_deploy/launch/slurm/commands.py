@@ -104,7 +104,8 @@ class Commands:
             if not any(word in error.output for word in UNKNOWN):
                 raise
             found = []
-        chosen = [entry for entry in found if text in (entry.id, entry.number)] or found
+        # One task of an array has the array's own number as well: a bare number means them all.
+        chosen = [entry for entry in found if entry.id == text] or found
         if len(chosen) > 1:
             names = ", ".join(entry.id for entry in chosen[:4])
             raise UsageError(f"job {text} is several ({names}{', ...' if len(chosen) > 4 else ''}): name one of them")
@@ -155,10 +156,22 @@ class Commands:
 
     def note(self, entry: Entry, key: str, value: str) -> None:
         """Put ``key=value`` into a job's comment, and leave what its user wrote there."""
-        now = self.job(entry.number).comment
+        now = self.job(entry.id).comment
         rest = " ".join(_WORD.sub(lambda found: "" if found[1] == key else found[0], now).split())
         comment = f"{key}={value} {rest}".strip()
         self.command("scontrol", "update", f"JobId={entry.number}", f"Comment={comment}")
+
+
+def own_job_id(environment: Mapping[str, str] = os.environ) -> str:
+    """The id of the job that this process is in, by its environment; "" outside one.
+
+    >>> own_job_id({"SLURM_JOB_ID": "17"})
+    '17'
+    >>> own_job_id({"SLURM_JOB_ID": "17", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2"})
+    '17_2'
+    """
+    array, task = environment.get("SLURM_ARRAY_JOB_ID", ""), environment.get("SLURM_ARRAY_TASK_ID", "")
+    return f"{array}_{task}" if array and task else environment.get("SLURM_JOB_ID", "")
 
 
 def parse_queue(printed: str) -> list[Entry]:

@@ -113,7 +113,7 @@ class SlurmJob:
 
     def again(self) -> SlurmJob:
         """The job as it is now."""
-        return SlurmJob(self.slurm, self.slurm.job(self.entry.number), self.steps)
+        return SlurmJob(self.slurm, self.slurm.job(self.entry.id), self.steps)
 
     def announce(self, state: str) -> None:
         """Put `state` into the job's comment."""

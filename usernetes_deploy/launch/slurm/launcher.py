@@ -10,7 +10,6 @@ files travel on a step's standard input.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -20,7 +19,7 @@ from usernetes_deploy.errors import CommandFailed, UsageError
 from usernetes_deploy.launch.base import Completed, Host, Wish, refuse_host_lists
 from usernetes_deploy.launch.hostlist import node_name
 from usernetes_deploy.launch.program import put_program
-from usernetes_deploy.launch.slurm.commands import ACTIVE, Commands, Entry
+from usernetes_deploy.launch.slurm.commands import ACTIVE, Commands, Entry, own_job_id
 from usernetes_deploy.launch.slurm.job import SlurmJob
 from usernetes_deploy.launch.slurm.steps import Steps
 
@@ -52,7 +51,7 @@ class SlurmLauncher:
         self._steps = Steps()
         self._program = program
         self._count = count
-        self._text = job or os.environ.get("SLURM_JOB_ID", "")
+        self._text = job or own_job_id()
         self._entry: Entry | None = None
         self._hosts: tuple[Host, ...] | None = None
         self._programs: dict[str, Sequence[str]] = {}

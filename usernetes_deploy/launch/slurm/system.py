@@ -15,7 +15,7 @@ from typing import Any
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.site import Site, Wanted, refuse
 from usernetes_deploy.launch.slurm import site as slurm_site
-from usernetes_deploy.launch.slurm.commands import Commands, minutes_of
+from usernetes_deploy.launch.slurm.commands import Commands, minutes_of, own_job_id
 from usernetes_deploy.launch.slurm.job import SlurmJob, own_place
 from usernetes_deploy.launch.slurm.launcher import SlurmLauncher
 
@@ -54,8 +54,8 @@ class SlurmSystem:
 
     def own_job(self) -> SlurmJob | None:
         """The job that this process is in, by what sbatch, salloc and srun put into the environment."""
-        number = os.environ.get("SLURM_JOB_ID")
-        return self.job(number) if number else None
+        text = own_job_id()
+        return self.job(text) if text else None
 
     def check_here(self) -> None:
         """Within ``salloc`` we may be on a login host, where nobody would find the session."""

@@ -73,10 +73,10 @@ def test_a_slurmctld_that_is_down_is_no_wrong_call(say: Say) -> None:
 
 
 def test_an_array_is_several_jobs_of_which_one_has_to_be_named(say: Say) -> None:
-    say("squeue", "12_1|12|0|RUNNING|None|n1|N/A|n1|(null)\n12_2|14|0|RUNNING|None|n2|N/A|n2|(null)\n")
-    with pytest.raises(UsageError, match=r"job 11 is several \(12_1, 12_2\): name one of them"):
-        Commands().job("11")
-    assert Commands().job("12_2").number == "14"
+    say("squeue", "12_1|14|0|RUNNING|None|n1|N/A|n1|(null)\n12_2|12|0|RUNNING|None|n2|N/A|n2|(null)\n")
+    with pytest.raises(UsageError, match=r"job 12 is several \(12_1, 12_2\): name one of them"):
+        Commands().job("12")  # though the last task of an array has its number, too
+    assert Commands().job("12_1").number == "14"
     assert SlurmSystem().job("12_2").slug == "12-2"
 
 
