@@ -15,7 +15,7 @@ from tests.users import subordinate, user_id
 
 TOOLS = Path(__file__).resolve().parents[2] / "playbooks/roles/testhosts/files"
 PREFIX = "sl"
-SUBNET = "10.74.0"
+SUBNET = "10.76.0"
 USER = "hpcsl"
 UID = user_id(USER)
 COMMANDS = ("slurmctld", "slurmd", "munged", "sbatch")
