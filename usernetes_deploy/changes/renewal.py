@@ -12,10 +12,9 @@ from pathlib import Path
 
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster import merging
-from usernetes_deploy.cluster.addressing import NetworkPlan, networks_of
+from usernetes_deploy.cluster.addressing import networks_of
 from usernetes_deploy.cluster.identities import Identities
 from usernetes_deploy.cluster.launchers import launcher_from_state
-from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.spec import ClusterSpec, load
 from usernetes_deploy.cluster.state import ClusterState
@@ -58,6 +57,4 @@ def renew(state: ClusterState, report: Report, program: Path) -> list[str]:
 
 def files_of(identities: Identities, record: Record, spec: ClusterSpec) -> Mapping[str, Mapping[str, str]]:
     """The files of every running node, by node name: those of its start, with new certificates."""
-    plan = NetworkPlan(networks_of(spec), record.server, {}, {}, frozenset(), {}, [])
-    members: list[Member] = record.members.running()
-    return issue(identities, members, plan, spec).files
+    return issue(identities, record.members.running(), networks_of(spec), spec).files

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from usernetes_deploy.cluster.launchers import kind
-from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.cluster.spec import ClusterSpec, NetworkSpec
 from usernetes_deploy.network import backend_named, native
 from usernetes_deploy.network.base import Networks, Peer
 from usernetes_deploy.network.keys import KeyPair
@@ -36,7 +36,7 @@ class NetworkPlan:
     @property
     def api_inside(self) -> str:
         """The API's URL inside the cluster's network."""
-        return f"https://{self.networks.node_address(0)}:{API_PORT}"
+        return api_inside(self.networks)
 
     @property
     def api_port(self) -> int:
@@ -58,13 +58,22 @@ def networks_of(spec: ClusterSpec) -> Networks:
     return Networks(nodes=spec.network.node_cidr, pods=spec.network.pod_cidr)
 
 
-def dns_ip(spec: ClusterSpec) -> str:
+def api_inside(networks: Networks) -> str:
+    """The API's URL inside the cluster's network.
+
+    >>> api_inside(networks_of(ClusterSpec()))
+    'https://10.64.0.1:6443'
+    """
+    return f"https://{networks.node_address(0)}:{API_PORT}"
+
+
+def dns_ip(network: NetworkSpec) -> str:
     """The tenth address of the service network, as everywhere.
 
-    >>> dns_ip(ClusterSpec())
+    >>> dns_ip(NetworkSpec())
     '10.96.0.10'
     """
-    return str(ipaddress.IPv4Network(spec.network.service_cidr)[10])
+    return str(ipaddress.IPv4Network(network.service_cidr)[10])
 
 
 def server_names(spec: ClusterSpec, networks: Networks, host: str, address: str) -> list[str]:

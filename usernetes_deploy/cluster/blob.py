@@ -10,7 +10,7 @@ from usernetes_deploy.cluster import manifests, proxies
 from usernetes_deploy.cluster.addressing import NetworkPlan, dns_ip
 from usernetes_deploy.cluster.identities import Credentials
 from usernetes_deploy.cluster.membership import Member
-from usernetes_deploy.cluster.spec import ClusterSpec, dump
+from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.network import native
 from usernetes_deploy.node.config import RUN, SCHEMA, NodeConfig
@@ -57,7 +57,7 @@ def node_config(
         labels={**spec.labels, **member.host.labels, "usernetes.dev/cluster": spec.name},
         taints=[taint(text) for text in spec.taints],
         extra_args=_extra_args(spec),
-        proxies=proxies.of_nodes(dump(spec)),
+        proxies=proxies.of_nodes(spec.network),
         metrics=spec.metrics,
         registries=registries_of(spec),
         publishes=member.name in network.publishing,
@@ -74,7 +74,9 @@ def first_objects(
     spec: ClusterSpec, network: NetworkPlan, authority: str, busybox: str, *, counted: bool
 ) -> list[dict[str, Any]]:
     """What a new cluster begins with; `authority` is the cluster's (PEM), `counted`: all nodes count what pods use."""
-    own = manifests.objects(spec, network.networks.node_address(0), dns_ip(spec), busybox, authority, counted=counted)
+    own = manifests.objects(
+        spec, network.networks.node_address(0), dns_ip(spec.network), busybox, authority, counted=counted
+    )
     return [*own, *native.manifests(network.addresses), *network.backend_objects]
 
 
@@ -91,7 +93,7 @@ def _addresses(member: Member, network: NetworkPlan, spec: ClusterSpec) -> dict[
         "pod_cidr": network.networks.pod_cidr(member.index),
         "cluster_cidr": spec.network.pod_cidr,
         "service_cidr": spec.network.service_cidr,
-        "dns_ip": dns_ip(spec),
+        "dns_ip": dns_ip(spec.network),
         "dns_domain": spec.network.dns_domain,
         "nameservers": list(place.nameservers),
         "outer": place.outer,

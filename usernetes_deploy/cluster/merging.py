@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from usernetes_deploy.errors import Secret, UsageError
+from usernetes_deploy.cluster.files import read_kubeconfig, write_private
+from usernetes_deploy.errors import UsageError
 
 RECORD = "merged.json"  # in the state directory: the files that a cluster was merged into
 MARK = "usernetes.dev/cluster"
@@ -38,7 +39,7 @@ def merge(directory: Path, name: str, target: Path, *, switch: bool) -> str:
     With `switch` it becomes the current one. Raises `UsageError` for a file that cannot be understood, is not the
     user's, or has such an entry of somebody else's.
     """
-    ours = json.loads((directory / "kubeconfig").read_text(encoding="utf-8"))
+    cluster, user = read_kubeconfig(directory / "kubeconfig")
     entry = f"usernetes-{name}"
     path, document = _read(target)
     foreign = [
@@ -51,7 +52,6 @@ def merge(directory: Path, name: str, target: Path, *, switch: bool) -> str:
         )
     _drop(document, entry)
     mark = [{"name": MARK, "extension": {"state": str(directory)}}]
-    cluster, user = ours["clusters"][0]["cluster"], ours["users"][0]["user"]
     context = {"cluster": entry, "user": entry, "extensions": mark}
     for section, key, content in (
         ("clusters", "cluster", cluster),
@@ -133,17 +133,9 @@ def _drop(document: dict[str, Any], entry: str) -> None:
 def _remember(directory: Path, path: Path) -> None:
     record = directory / RECORD
     known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
-    _put(record, json.dumps(sorted({*known, str(path)})))
+    write_private(record, json.dumps(sorted({*known, str(path)})))
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _put(path, Secret(yaml.safe_dump(dict(document), sort_keys=False)).reveal())
-
-
-def _put(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
+    write_private(path, yaml.safe_dump(dict(document), sort_keys=False))

@@ -24,6 +24,7 @@ from typing import Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.cluster import merging
+from usernetes_deploy.cluster.files import read_kubeconfig, write_private
 from usernetes_deploy.cluster.lock import held
 from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
@@ -157,11 +158,7 @@ class ClusterState:
 
     def api(self, timeout: float = 10) -> Api:
         """The cluster's API as the administrator; raises `UsernetesError` when the kubeconfig cannot be used."""
-        try:
-            document = json.loads(self.read_secret("kubeconfig").reveal())
-            cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-        except (ValueError, KeyError, IndexError) as error:
-            raise UsernetesError(f"not as usernetes wrote it: {error}", tried=f"read {self.kubeconfig}") from error
+        cluster, user = read_kubeconfig(self.kubeconfig)
         context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
         # Python loads a client certificate from files only: an anonymous one in memory, gone when it is read.
         with (
@@ -194,29 +191,11 @@ class ClusterState:
 
     def _put(self, name: str, text: str) -> Path:
         path = self.directory / name
-        draft = self.directory / f".{name}.{os.getpid()}"
         try:
-            draft.unlink(missing_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())  # the name must not reach the disk before the content
-            draft.replace(path)
-            sync_folder(self.directory)
+            write_private(path, text)
         except OSError as error:
             raise UsernetesError(error.strerror or str(error), tried=f"write {path}") from error
         return path
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names of a folder written to the disk, where the file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager

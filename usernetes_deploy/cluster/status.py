@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.cluster import pki
+from usernetes_deploy.cluster.files import read_kubeconfig
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.nodes import ask_nodes
@@ -68,10 +68,9 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
 def certificates_of(state: ClusterState) -> dict[str, Any]:
     """When the administrator's certificate ends: all were issued together, or renewed together."""
     try:
-        document = json.loads(state.read_secret("kubeconfig").reveal())
-        data = base64.b64decode(document["users"][0]["user"]["client-certificate-data"]).decode()
-        ends = pki.ends(data)
-    except (UsernetesError, ValueError, KeyError, IndexError):
+        user = read_kubeconfig(state.kubeconfig).user
+        ends = pki.ends(base64.b64decode(user["client-certificate-data"]).decode())
+    except (UsernetesError, ValueError, KeyError):
         return {"ends": None, "daysLeft": None}
     return {"ends": ends.isoformat(), "daysLeft": (ends - datetime.now(UTC)).days}
 

@@ -17,7 +17,7 @@ from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.record import members_of
-from usernetes_deploy.cluster.spec import load
+from usernetes_deploy.cluster.spec import network_of
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program
 from usernetes_deploy.errors import UsageError
@@ -113,11 +113,11 @@ def serve_socks(state: ClusterState, node: str | None, namespace: str) -> None:
 
 def inside_argv(document: Mapping[str, Any], namespace: str) -> list[str]:
     """The node program's words for entering a node's network; its folder comes after them."""
-    spec = load(document["spec"])
+    network = network_of(document["spec"])
     return [
         "inside",
-        f"--dns={dns_ip(spec)}",
-        f"--domain={spec.network.dns_domain}",
+        f"--dns={dns_ip(network)}",
+        f"--domain={network.dns_domain}",
         f"--namespace={namespace}",
     ]
 

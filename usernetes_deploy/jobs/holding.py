@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from usernetes_deploy.errors import UsageError, UsernetesError
+from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.jobs.batch import BatchJob, BatchSystem
 from usernetes_deploy.jobs.ending import Signals, TimeLimit
-from usernetes_deploy.jobs.records import usable
+from usernetes_deploy.jobs.records import is_over, usable
 
 LOOK_SECONDS = 2.0
 
@@ -25,17 +25,10 @@ def hold_hosts(system: BatchSystem, job: BatchJob, cluster: str, notice: float, 
         said = ""
         while not signals.ending.wait(LOOK_SECONDS) and not limit.near():
             try:
-                if _ended(holder):
+                if is_over(holder):
                     tell(f"job {holder.id} has ended")
                     break
             except UsernetesError as error:  # for a moment, or this job ends as well: no reason to drop nodes
                 if str(error) != said:
                     said = str(error)
                     tell(f"whether job {holder.id} has ended cannot be seen: {error}")
-
-
-def _ended(job: BatchJob) -> bool:
-    try:
-        return job.again().state == "ended"
-    except UsageError:  # the batch system has forgotten it
-        return True

@@ -35,6 +35,14 @@ def usable(job: BatchJob, text: str = "") -> BatchJob:
     return job
 
 
+def is_over(job: BatchJob) -> bool:
+    """Whether a job has ended, as asked now; a job that the batch system has forgotten has."""
+    try:
+        return job.again().state == "ended"
+    except UsageError:
+        return True
+
+
 def adopt(root: Path, text: str, *, half_made: bool = False) -> ClusterState:
     """The state directory below `root` of the cluster in the job `text`, written from the job's record if need be.
 

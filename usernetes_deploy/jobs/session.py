@@ -79,7 +79,7 @@ class Session:
                     return signals.ending.is_set()
 
                 self.state.write_secret(records.SESSION, Secret(json.dumps({"pid": os.getpid()})))
-                self.job.publish(records.of(self.state))
+                job.publish(records.of(self.state))
                 job.announce("ready")
                 self.tell(f"job {job.id}: cluster {self.state.name} is ready")
                 code = self._workflow(command, kubeconfig, hear) if command else self._hold(hear)

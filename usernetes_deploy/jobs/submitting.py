@@ -106,14 +106,13 @@ def end_job(state: ClusterState, tell: Tell, seconds: float = 120) -> bool:
 
 def wait_ended(job: BatchJob, seconds: float) -> None:
     """Wait until the job is over; raises `TimedOut` after `seconds`."""
-    until(lambda: _over(job), seconds, f"job {job.id} has ended", pause=LOOK_SECONDS, remedy=job.commands["cancel"])
-
-
-def _over(job: BatchJob) -> bool:
-    try:
-        return job.again().state == "ended"
-    except UsageError:  # the batch system has forgotten it already
-        return True
+    until(
+        lambda: records.is_over(job),
+        seconds,
+        f"job {job.id} has ended",
+        pause=LOOK_SECONDS,
+        remedy=job.commands["cancel"],
+    )
 
 
 def withdraw(launcher: Mapping[str, Any]) -> None:

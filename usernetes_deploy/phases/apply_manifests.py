@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from pathlib import Path
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster import user_objects
-from usernetes_deploy.cluster.proxies import beside
+from usernetes_deploy.cluster.kubectl import kubectl
 from usernetes_deploy.errors import CommandFailed, UsernetesError
 from usernetes_deploy.waiting import retry
 
@@ -41,16 +39,9 @@ class ApplyManifests:
         """They go with the cluster."""
 
     def _apply(self, up: BringUp, file: Path) -> None:
-        argv = [
-            f"{up.bundle.root}/bin/kubectl",
-            f"--kubeconfig={up.state.kubeconfig}",
-            *("apply", "--server-side", "--field-manager=usernetes", f"--filename={file}"),
-        ]
-        done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, env=beside(up.state, os.environ), timeout=up.deadline
-        )
-        if done.returncode:
-            raise CommandFailed(argv, done.returncode, done.stderr, remedy=f"correct {file}, then usernetes up again")
+        words = ["apply", "--server-side", "--field-manager=usernetes", f"--filename={file}"]
+        remedy = f"correct {file}, then usernetes up again"
+        kubectl(up.state, up.bundle.root, words, remedy=remedy, timeout=up.deadline)
 
 
 def _may_pass(error: UsernetesError) -> bool:

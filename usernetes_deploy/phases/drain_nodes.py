@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+from pathlib import Path
 
 from usernetes_deploy.changes.context import Departure
-from usernetes_deploy.cluster.proxies import beside
-from usernetes_deploy.errors import CommandFailed, UsernetesError
+from usernetes_deploy.cluster.kubectl import kubectl
+from usernetes_deploy.errors import UsernetesError
 
 
 class DrainNodes:
@@ -40,16 +39,5 @@ class DrainNodes:
 
 def drain(leave: Departure, name: str) -> None:
     """One node; raises `CommandFailed`."""
-    argv = [
-        f"{leave.record.bundle['root']}/bin/kubectl",
-        f"--kubeconfig={leave.state.kubeconfig}",
-        "drain",
-        name,
-        "--ignore-daemonsets",
-        "--delete-emptydir-data",
-        "--force",
-        f"--timeout={leave.drain_seconds}s",
-    ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=beside(leave.state, os.environ))
-    if done.returncode:
-        raise CommandFailed(argv, done.returncode, done.stderr, node=name)
+    options = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={leave.drain_seconds}s"]
+    kubectl(leave.state, Path(leave.record.bundle["root"]), ["drain", name, *options], node=name)

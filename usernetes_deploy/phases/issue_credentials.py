@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from usernetes_deploy.changes.context import BringUp
-from usernetes_deploy.cluster.addressing import NetworkPlan, server_names
+from usernetes_deploy.cluster.addressing import api_inside, server_names
 from usernetes_deploy.cluster.blob import Software, first_objects, node_config
 from usernetes_deploy.cluster.identities import Credentials, Identities
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.pki import KeyPair
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.network import backend_named
+from usernetes_deploy.network.base import Networks
 from usernetes_deploy.node.config import KUBERNETES, NodeConfig
 from usernetes_deploy.phases.stage_bundle import staged
 
@@ -26,7 +27,7 @@ class IssueCredentials:
     def apply(self, up: BringUp) -> str:
         """Nothing leaves the driver yet."""
         identities = Identities.from_secret(up.state.read_secret("secrets.json")) if up.others else Identities.make()
-        credentials = issue(identities, up.newcomers, up.plan, up.spec)
+        credentials = issue(identities, up.newcomers, up.plan.networks, up.spec)
         up.nodes = configurations(up, credentials)
         if not up.others:
             up.state.write_secret("kubeconfig", identities.administrator(up.spec.name, up.plan.server))
@@ -37,21 +38,21 @@ class IssueCredentials:
         """The state directory goes as a whole."""
 
 
-def issue(identities: Identities, newcomers: list[Member], network: NetworkPlan, spec: ClusterSpec) -> Credentials:
+def issue(identities: Identities, newcomers: list[Member], networks: Networks, spec: ClusterSpec) -> Credentials:
     """The files of every node that comes, by node name."""
     proxy = identities.proxy_credential()
-    files = {member.name: files_of(identities, member, network, spec, proxy) for member in newcomers}
+    files = {member.name: files_of(identities, member, networks, spec, proxy) for member in newcomers}
     return Credentials(files, identities.ca.pair.certificate)
 
 
 def files_of(
-    identities: Identities, member: Member, network: NetworkPlan, spec: ClusterSpec, proxy: KeyPair
+    identities: Identities, member: Member, networks: Networks, spec: ClusterSpec, proxy: KeyPair
 ) -> dict[str, str]:
     """One node's: path -> content. Only the first node holds what signs, and what speaks for the control plane."""
-    inside, node_ip = network.api_inside, network.networks.node_address(member.index)
+    inside, node_ip = api_inside(networks), networks.node_address(member.index)
     files = identities.node_files(member.name, node_ip, proxy, spec.name, inside)
     if member.index == 0:
-        names = server_names(spec, network.networks, member.name, member.at.address)
+        names = server_names(spec, networks, member.name, member.at.address)
         files |= identities.control_plane_files(spec.name, inside, names, node_ip, metrics=spec.metrics)
     backend = backend_named(spec.network.backend)
     if backend.credential:

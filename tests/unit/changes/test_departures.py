@@ -49,7 +49,7 @@ class World:
             return subprocess.CompletedProcess(argv, 1 if "drain" in self.broken else 0, "", "budget")
 
         monkeypatch.setattr(FakeLauncher, "run", run)
-        monkeypatch.setattr("usernetes_deploy.phases.drain_nodes.subprocess.run", drain)
+        monkeypatch.setattr("usernetes_deploy.cluster.kubectl.subprocess.run", drain)
         monkeypatch.setattr(ClusterState, "api", lambda *_, **__: self)
         for module in (growth, bringup):
             monkeypatch.setattr(module, "launcher_from_state", lambda *_: made_up.launcher)

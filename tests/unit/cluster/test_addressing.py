@@ -14,7 +14,7 @@ PEERS = [Peer(index, f"node{index}", f"192.0.2.{index + 1}", 20000) for index in
 def test_the_ranges_are_the_specs() -> None:
     spec = load({"network": {"podCIDR": "10.128.0.0/16", "nodeCIDR": "10.99.0.0/24", "serviceCIDR": "10.97.0.0/16"}})
     networks = networks_of(spec)
-    assert (networks.pod_cidr(1), networks.node_address(1), dns_ip(spec)) == (
+    assert (networks.pod_cidr(1), networks.node_address(1), dns_ip(spec.network)) == (
         "10.128.1.0/24",
         "10.99.0.2",
         "10.97.0.10",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from cryptography import x509
 
-from tests.unit.cluster.made_up import member, plan
+from tests.unit.cluster.made_up import member
 from tests.unit.phases.made_up import make
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.phase import run
+from usernetes_deploy.cluster.addressing import networks_of
 from usernetes_deploy.cluster.identities import Identities
 from usernetes_deploy.cluster.membership import State
 from usernetes_deploy.cluster.spec import ClusterSpec, load
@@ -23,7 +24,7 @@ CA = "/etc/kubernetes/pki/ca.crt"
 
 def test_only_the_first_node_holds_what_signs() -> None:
     members = [member(index) for index in range(2)]
-    issued = issue(Identities.make(), members, plan(members), ClusterSpec())
+    issued = issue(Identities.make(), members, networks_of(ClusterSpec()), ClusterSpec())
     held = {
         name: {path for path in files if "ca.key" in path or "sa.key" in path} for name, files in issued.files.items()
     }
@@ -33,7 +34,7 @@ def test_only_the_first_node_holds_what_signs() -> None:
 
 def test_a_certificate_names_its_node_and_the_apis_its_addresses() -> None:
     members = [member(0)]
-    files = issue(Identities.make(), members, plan(members), ClusterSpec()).files["node0"]
+    files = issue(Identities.make(), members, networks_of(ClusterSpec()), ClusterSpec()).files["node0"]
     kubelet = x509.load_pem_x509_certificate(files["/etc/kubernetes/pki/kubelet-client.crt"].encode())
     assert "system:node:node0" in kubelet.subject.rfc4514_string()
     server = x509.load_pem_x509_certificate(files["/etc/kubernetes/pki/apiserver.crt"].encode())
@@ -44,7 +45,7 @@ def test_a_certificate_names_its_node_and_the_apis_its_addresses() -> None:
 def test_a_backend_that_asks_the_api_gets_a_credential_of_its_own() -> None:
     spec = load({"network": {"backend": "flannel"}})
     members = [member(0), member(1)]
-    files = issue(Identities.make(), members, plan(members, spec), spec).files
+    files = issue(Identities.make(), members, networks_of(spec), spec).files
     assert all("/etc/kubernetes/flannel.conf" in held for held in files.values())
 
 

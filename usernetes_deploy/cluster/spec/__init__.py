@@ -12,6 +12,7 @@ from usernetes_deploy.cluster.spec.document import (
     json_schema,
     load,
     merge,
+    network_of,
     parse_value,
     read,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "json_schema",
     "load",
     "merge",
+    "network_of",
     "parse_value",
     "read",
 ]

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from usernetes_deploy import schema
-from usernetes_deploy.cluster.spec.fields import ClusterSpec
+from usernetes_deploy.cluster.spec.fields import ClusterSpec, NetworkSpec
 from usernetes_deploy.cluster.spec.rules import impossible
 from usernetes_deploy.errors import SpecError, UsageError
 from usernetes_deploy.schema import camel
@@ -35,6 +35,19 @@ def load(document: Mapping[str, Any] | None, source: str = "the spec") -> Cluste
     if problems:
         raise SpecError(problems, source)
     return spec
+
+
+def network_of(document: Mapping[str, Any]) -> NetworkSpec:
+    """The network of a spec that was checked before it was recorded.
+
+    Nothing is checked again: loading pydantic takes longer than what ``usernetes run`` does with the answer.
+
+    >>> network_of({"network": {"dnsDomain": "example.local"}}).dns_domain
+    'example.local'
+    """
+    section: Mapping[str, Any] = document.get("network") or {}
+    given = {name: section[camel(name)] for name in NetworkSpec.__dataclass_fields__ if camel(name) in section}
+    return NetworkSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from usernetes_deploy.errors import TAIL_LINES, CommandFailed, Secret, UsageError, UsernetesError
+from usernetes_deploy.errors import TAIL_LINES, Secret, UsageError, UsernetesError
+from usernetes_deploy.launch.base import Completed
 from usernetes_deploy.launch.slurm.commands import ACTIVE, PENDING, Commands, Entry
 from usernetes_deploy.launch.slurm.steps import Steps
 
@@ -185,10 +186,10 @@ class SlurmJob:
         """Whether this process is on the job's first host."""
         return self.entry.first.partition(".")[0] == socket.gethostname().partition(".")[0]
 
-    def _file(self, script: str, stdin: bytes = b"", timeout: float = STEP_SECONDS) -> Any:
+    def _file(self, script: str, stdin: bytes = b"", timeout: float = STEP_SECONDS) -> Completed:
         return self._on_first(["sh", "-c", script, "sh", self.entry.number], stdin, timeout)
 
-    def _on_first(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = STEP_SECONDS) -> Any:
+    def _on_first(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = STEP_SECONDS) -> Completed:
         if not self.entry.first:
             raise UsageError(f"job {self.id} has no hosts yet", remedy=self.commands["show"])
         return self.steps.run(self.entry.number, self.entry.first, self.entry.first, argv, stdin=stdin, timeout=timeout)
@@ -198,6 +199,3 @@ def own_place() -> Path:
     """Where the records of jobs are on this host (see `PLACE`)."""
     base = os.environ.get("XDG_STATE_HOME") or f"{os.environ.get('HOME') or Path.home()}/.local/state"
     return Path(base) / "usernetes" / ".jobs"
-
-
-__all__ = ["CommandFailed", "SlurmJob", "own_place"]
