@@ -46,8 +46,11 @@ def network_of(document: Mapping[str, Any]) -> NetworkSpec:
     'example.local'
     """
     section: Mapping[str, Any] = document.get("network") or {}
-    given = {name: section[camel(name)] for name in NetworkSpec.__dataclass_fields__ if camel(name) in section}
-    return NetworkSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {}
+    for entry in dataclasses.fields(NetworkSpec):
+        if (key := camel(entry.name)) in section:
+            given[entry.name] = tuple(section[key]) if isinstance(section[key], list) else section[key]
+    return NetworkSpec(**given)
 
 
 def read(path: Path) -> dict[str, Any]:
