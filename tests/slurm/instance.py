@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ SUBNET = "10.76.0"
 USER = "hpcsl"
 UID = user_id(USER)
 COMMANDS = ("slurmctld", "slurmd", "munged", "sbatch")
-CPUS = 4  # of each host, as Slurm is told
+CPUS = max(2, os.cpu_count() or 1)  # of each host, as Slurm is told; all hosts have all of this machine's
+MEMORY = 4000  # MiB of each host, as Slurm is told
+GPUS = 2  # of each host: device files that do no harm
 
 CONFIGURATION = """\
 ClusterName=usernetes
@@ -37,7 +40,9 @@ SlurmdLogFile={root}/slurmd-%n.log
 ProctrackType={proctrack}
 TaskPlugin=task/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU={memory}
+GresTypes=gpu,nic
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1
 ReturnToService=2
@@ -140,13 +145,16 @@ class Slurm:
             subnet=SUBNET,
             login_number=10 + len(self.members),
             root=self.root,
+            memory=MEMORY // CPUS,
             proctrack=self.proctrack,
         )
         for number, name in enumerate(self.members):
-            text += f"NodeName={name} NodeAddr={SUBNET}.{10 + number} NodeHostname={name} CPUs={CPUS} RealMemory=4000\n"
+            text += f"NodeName={name} NodeAddr={SUBNET}.{10 + number} NodeHostname={name} CPUs={CPUS} "
+            text += f"RealMemory={MEMORY} Gres=gpu:{GPUS},nic:1\n"
         text += "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
         text += "PartitionName=short Nodes=ALL MaxTime=10 State=UP\n"
         (self.root / "slurm.conf").write_text(text)
+        self._make_devices()
         for folder in ("state", "spool"):
             (self.root / folder).mkdir(exist_ok=True)
         key = self.root / "munge.key"
@@ -160,6 +168,15 @@ class Slurm:
         for name in self.members:
             self.start_slurmd(name)
         self.wait_for_members()
+
+    def _make_devices(self) -> None:
+        """Device files that read as zeros, and say in gres.conf that they are GPUs and a network card."""
+        folder = self.root / "dev"
+        folder.mkdir(exist_ok=True)
+        for name in [*(f"gpu{number}" for number in range(GPUS)), "nic0"]:
+            os.mknod(folder / name, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+            (folder / name).chmod(0o666)
+        (self.root / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\nName=nic File={folder}/nic0\n")
 
     def start_slurmd(self, name: str) -> None:
         """Start the slurmd of one host."""

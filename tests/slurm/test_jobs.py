@@ -10,6 +10,7 @@ import pytest
 
 from tests.flux.machines import wait_until
 from tests.slurm.clusters import Clusters
+from tests.slurm.instance import CPUS
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def test_it_is_listed(clusters: Clusters, job: str) -> None:
 
 
 def test_the_jobs_own_steps_have_all_its_cpus(clusters: Clusters, job: str) -> None:
-    argv = ["srun", f"--jobid={job}", "--overlap", "--nodes=2", "--ntasks=8", "hostname"]
-    assert len(clusters.slurm.ask(*argv).split()) == 8
+    argv = ["srun", f"--jobid={job}", "--overlap", "--nodes=2", f"--ntasks={2 * CPUS}", "hostname"]
+    assert len(clusters.slurm.ask(*argv).split()) == 2 * CPUS
 
 
 def test_cancelling_leaves_nothing(clusters: Clusters, job: str) -> None:

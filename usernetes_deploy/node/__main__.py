@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="verb", required=True)
     run = commands.add_parser("run")
     run.add_argument("--die-with-parent", action="store_true")
+    run.add_argument("--share", help="what of the host is the job's (JSON), see node.share")
     start = commands.add_parser("start")
     for command in (run, start):  # so that `stop` knows a keeper by its command line from its first moment on
         command.add_argument("--directory", type=Path, help="the node's folder, as its blob has it")
@@ -82,7 +83,11 @@ def main(argv: list[str] | None = None) -> int:
 def _dispatch(options: argparse.Namespace) -> int:
     """Run the verb. Each imports what it needs: the keeper stays as long as its node, and shall be small."""
     if options.verb in ("run", "start"):
-        return _keep(in_background=options.verb == "start", of_a_job=getattr(options, "die_with_parent", False))
+        return _keep(
+            in_background=options.verb == "start",
+            of_a_job=getattr(options, "die_with_parent", False),
+            said=getattr(options, "share", None),
+        )
     if options.verb in ("network", "renew", "inside", "ports"):
         from usernetes_deploy.node import folder
 
@@ -118,16 +123,17 @@ def _dispatch(options: argparse.Namespace) -> int:
     return 0
 
 
-def _keep(*, in_background: bool, of_a_job: bool) -> int:
+def _keep(*, in_background: bool, of_a_job: bool, said: str | None) -> int:
     from usernetes_deploy.node import folder, verbs
     from usernetes_deploy.node.config import NodeConfig
     from usernetes_deploy.node.keeper import Keeper, own_program
     from usernetes_deploy.node.procfs import die_with_parent
+    from usernetes_deploy.node.share import Share
 
     if of_a_job:
         die_with_parent(signal.SIGTERM)  # there is something to tidy up
     config = NodeConfig.from_json(sys.stdin.buffer.read())
-    keeper = Keeper(config, [*own_program(), "supervise"], of_a_job)
+    keeper = Keeper(config, [*own_program(), "supervise"], of_a_job, Share.from_text(said) if said else None)
     if in_background:
         return verbs.in_background(keeper)
     if of_a_job:

@@ -24,6 +24,7 @@ from usernetes_deploy.node import cgroups, folder, rootlesskit
 from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
 from usernetes_deploy.node.procfs import child_named, start_time, wait_for_end
+from usernetes_deploy.node.share import Share, apply
 
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FIND_OUTER = 30.0  # seconds for rootlesskit to have started the user-space NAT
@@ -96,9 +97,12 @@ class Keeper:
     kills another process that got the same number.
     """
 
-    def __init__(self, config: NodeConfig, program: list[str], of_a_job: bool = False) -> None:
+    def __init__(
+        self, config: NodeConfig, program: list[str], of_a_job: bool = False, share: Share | None = None
+    ) -> None:
         self.config = config  # after `prepare` with the CPUs that pods may use
         self.of_a_job = of_a_job
+        self.share = share  # what of the host is the job's, where the batch system holds nobody to it
         self.program = program
         self.restarts = 0
         self.last_exit: str | None = None
@@ -128,6 +132,8 @@ class Keeper:
         rootlesskit.write_nat(self.config)
         try:
             shared = self.config.shared and str(folder.of_shared_volumes(Path(self.config.shared)))
+            if self.share:
+                self.config = apply(self.share, self.config)
             self.config = self.config._replace(shared=shared, pod_cpus=share_of_the_host())
             hold_to(self.config.system_cpus, name)
             if self.config.cgroups == "delegated":

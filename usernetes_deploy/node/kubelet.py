@@ -61,9 +61,8 @@ def configuration(config: NodeConfig, limits: Mapping[str, int] | None = None) -
         "enableDebugFlagsHandler": False,
         "logging": {"format": "text"},
     }
-    if config.pod_cpus:  # the kubelet counts the host's CPUs; the others' are not for our pods
-        others = (os.cpu_count() or 1) - len(config.pod_cpus.split(","))
-        document["systemReserved"] = {"cpu": str(max(0, others))}
+    if reserved := others(config, limits):
+        document["systemReserved"] = reserved
     if config.cgroups == "none":
         document.update(cgroupsPerQOS=False, enforceNodeAllocatable=["none"])
     else:
@@ -71,6 +70,22 @@ def configuration(config: NodeConfig, limits: Mapping[str, int] | None = None) -
         if config.pod_pids:
             document["podPidsLimit"] = config.pod_pids
     return document
+
+
+def others(config: NodeConfig, limits: Mapping[str, int] | None = None) -> dict[str, str]:
+    """What of the host is not the job's: the kubelet counts all of it, and offers the rest.
+
+    Of memory it takes off itself what `limits` keeps free.
+    """
+    found = {}
+    count = len(config.pod_cpus.split(",")) if config.pod_cpus else config.job_cpus
+    if count:
+        found["cpu"] = str(max(0, (os.cpu_count() or 1) - count))
+    if config.job_memory:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        kept = (limits or {}).get("memory.available", 0)
+        found["memory"] = str(max(0, total - config.job_memory - kept))
+    return found
 
 
 def eviction(limits: Mapping[str, int] | None) -> dict[str, Any]:

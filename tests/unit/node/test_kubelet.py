@@ -47,3 +47,16 @@ def test_a_pod_may_have_as_many_processes_as_the_keeper_says(tmp_path: Path) -> 
     assert kubelet.configuration(config(tmp_path, cgroups="delegated", pod_pids=500))["podPidsLimit"] == 500
     for node in (config(tmp_path, cgroups="delegated"), config(tmp_path, pod_pids=500)):
         assert "podPidsLimit" not in kubelet.configuration(node)
+
+
+def test_a_job_with_some_of_its_hosts_memory_offers_pods_as_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    node = config(tmp_path, job_memory=600 * 4096, job_cpus=6)
+    assert kubelet.configuration(node)["systemReserved"] == {"cpu": "2", "memory": str(400 * 4096)}
+    kept = kubelet.configuration(node, {"memory.available": 100 * 4096})  # which the kubelet takes off by itself
+    assert kept["systemReserved"]["memory"] == str(300 * 4096)
+    more = config(tmp_path, job_memory=2000 * 4096)
+    assert kubelet.configuration(more)["systemReserved"] == {"memory": "0"}

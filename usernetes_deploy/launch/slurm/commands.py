@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from usernetes_deploy.errors import CommandFailed, TimedOut, UsageError, UsernetesError
+from usernetes_deploy.launch.slurm.shares import JobPart, parse_parts
 
 SECONDS = 30.0  # slurmctld answers within milliseconds, or is down
 OLDEST = (20, 11)  # the first release whose `srun` has --overlap
@@ -133,6 +134,16 @@ class Commands:
         """What ``scontrol show job`` says of a job, as far as its words have no spaces."""
         printed = self.command("scontrol", "--oneliner", "show", "job", number)
         return dict(word.split("=", 1) for word in printed.split() if "=" in word)
+
+    def parts(self, number: str) -> dict[str, JobPart]:
+        """What of each of its hosts a job has."""
+        return parse_parts(self.command("scontrol", "--oneliner", "show", "job", "--details", number))
+
+    def inventory(self, host: str) -> tuple[int, bool]:
+        """How many CPUs a host has for Slurm, and whether it has generic resources (GRES)."""
+        printed = self.command("sinfo", "--noheader", "--Node", f"--nodes={host}", "--format=%c|%G").split()
+        count, _, gres = (printed[0] if printed else "0|").partition("|")
+        return int(count), gres not in ("", "(null)")
 
     def time_left(self, number: str) -> float:
         """Seconds to a job's time limit; infinity without one."""

@@ -11,6 +11,7 @@ files travel on a step's standard input.
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -21,7 +22,9 @@ from usernetes_deploy.launch.hostlist import node_name
 from usernetes_deploy.launch.program import put_program
 from usernetes_deploy.launch.slurm.commands import ACTIVE, Commands, Entry, own_job_id
 from usernetes_deploy.launch.slurm.job import SlurmJob
+from usernetes_deploy.launch.slurm.shares import READ_GRES, JobPart, parse_gres_conf, share_of
 from usernetes_deploy.launch.slurm.steps import Steps
+from usernetes_deploy.node.share import Share
 
 RECEIVE = """
 umask 077
@@ -55,6 +58,8 @@ class SlurmLauncher:
         self._entry: Entry | None = None
         self._hosts: tuple[Host, ...] | None = None
         self._programs: dict[str, Sequence[str]] = {}
+        self._parts: dict[str, Mapping[str, JobPart]] = {}
+        self._asking = threading.Lock()
 
     @classmethod
     def asked(cls, wish: Wish, program: Path) -> SlurmLauncher:
@@ -201,9 +206,23 @@ class SlurmLauncher:
         Returns ``{"pid": 4121, "client": 90}``: the node's process over there, and the step's client here.
         """
         job, name = self._target(host)
-        argv = [*argv, "--die-with-parent"]  # slurmstepd may be killed, and nobody else tidies up after a job's node
+        # slurmstepd may be killed, and nobody else tidies up after a job's node.
+        argv = [*argv, "--die-with-parent", f"--share={self._share(host).to_text()}"]
         pid, client = self._steps.start(job, name, host.name, argv, stdin)
         return {"pid": pid, "client": client}
+
+    def _share(self, host: Host) -> Share:
+        """What of `host` is the job's, which Slurm itself may hold nobody to."""
+        job, name = self._target(host)
+        with self._asking:
+            if job not in self._parts:
+                self._parts[job] = self._slurm.parts(job)
+        part = self._parts[job].get(name)
+        if not part:
+            return Share()
+        total, has_devices = self._slurm.inventory(name)
+        told = self.run(host, ["sh", "-c", READ_GRES]).stdout if has_devices else ""
+        return share_of(part, total, parse_gres_conf(told, name))
 
     def close(self) -> None:
         """End short commands still under way; started nodes stay."""

@@ -36,11 +36,12 @@ func TestWhatIsNoDeviceFileIsNamed(t *testing.T) {
 
 func TestBadResourcesAreNamed(t *testing.T) {
 	for text, want := range map[string]string{
-		`[{"name": "A B", "paths": ["/dev/null"], "count": 1}]`: "[0].name",
-		`[{"name": "a", "paths": [], "count": 1}]`:              "[0].paths",
-		`[{"name": "a", "paths": ["/dev/null"]}]`:               "[0].count",
-		`[{"name": "a", "path": "/dev/null"}]`:                  "unknown field",
-		`nonsense`:                                              "invalid character",
+		`[{"name": "A B", "paths": ["/dev/null"], "count": 1}]`:             "[0].name",
+		`[{"name": "a", "paths": [], "count": 1}]`:                          "[0].paths",
+		`[{"name": "a", "paths": ["/dev/null"]}]`:                           "[0].count",
+		`[{"name": "a", "path": "/dev/null"}]`:                              "unknown field",
+		`[{"name": "a", "paths": ["/dev/null"], "count": 2, "each": true}]`: "one for each path",
+		`nonsense`: "invalid character",
 	} {
 		if _, err := read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", text, err)
@@ -115,6 +116,24 @@ func TestThePluginRegistersListsAndAllocates(t *testing.T) {
 	}
 	got := answer.ContainerResponses[0]
 	if got.Devices[0].HostPath != "/dev/null" || got.CdiDevices[0].Name != "example.org/x=y" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestAPodGetsThoseOfSingleDevicesThatItWasPromised(t *testing.T) {
+	one := newPlugin(Resource{Name: "card", Paths: []string{"/dev/null", "/dev/zero", "/dev/full"}, Count: 3, Each: true}, t.TempDir())
+	answer, err := one.Allocate(t.Context(), &v1beta1.AllocateRequest{ContainerRequests: []*v1beta1.ContainerAllocateRequest{
+		{DevicesIds: []string{"card-2", "card-0"}}, {DevicesIds: []string{"card-1"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, response := range answer.ContainerResponses {
+		for _, device := range response.Devices {
+			got = append(got, device.HostPath)
+		}
+	}
+	if strings.Join(got, " ") != "/dev/null /dev/full /dev/zero" {
 		t.Errorf("got %v", got)
 	}
 }

@@ -6,10 +6,12 @@
 // The resources come on standard input:
 //
 //	[{"name": "infiniband", "paths": ["/dev/infiniband/*"], "count": 4},
-//	 {"name": "gpu", "paths": ["cdi:nvidia.com/gpu=all"], "count": 1}]
+//	 {"name": "gpu", "paths": ["cdi:nvidia.com/gpu=all"], "count": 1},
+//	 {"name": "card", "paths": ["/dev/card0", "/dev/card1"], "count": 2, "each": true}]
 //
 // A pod that asks for "usernetes.dev/infiniband: 1" gets all files that match, with the rights that the user has on them;
-// count says how many pods may hold them at once. A path "cdi:KIND=NAME" is a device that a vendor's file in /etc/cdi or
+// count says how many pods may hold them at once. With each, every file is a device that one pod holds alone, so that a pod
+// may ask for several. A path "cdi:KIND=NAME" is a device that a vendor's file in /etc/cdi or
 // /var/run/cdi describes; containerd resolves it.
 //
 // It registers again whenever the kubelet starts anew, and tells it when files come or go: the kernel says so, and it looks
@@ -41,6 +43,7 @@ type Resource struct {
 	Name  string   `json:"name"`
 	Paths []string `json:"paths"`
 	Count int      `json:"count"`
+	Each  bool     `json:"each"` // every path is a device of its own
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$`)
@@ -121,6 +124,8 @@ func read(stdin io.Reader) ([]Resource, error) {
 			return nil, fmt.Errorf("[%d].name: expected letters, digits, dashes and dots, got %q", number, resource.Name)
 		case len(resource.Paths) == 0:
 			return nil, fmt.Errorf("[%d].paths: expected at least one", number)
+		case resource.Each && resource.Count != len(resource.Paths):
+			return nil, fmt.Errorf("[%d].count: expected one for each path, got %d", number, resource.Count)
 		case resource.Count < 1:
 			return nil, fmt.Errorf("[%d].count: expected 1 or more, got %d", number, resource.Count)
 		}

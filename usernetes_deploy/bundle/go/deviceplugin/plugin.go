@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -100,6 +101,8 @@ func (p *plugin) stop() {
 	}
 }
 
+func (p *plugin) id(number int) string { return fmt.Sprintf("%s-%d", p.resource.Name, number) }
+
 func (p *plugin) state() (devices []*v1beta1.Device, changed <-chan struct{}) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -108,7 +111,7 @@ func (p *plugin) state() (devices []*v1beta1.Device, changed <-chan struct{}) {
 		health = v1beta1.Healthy
 	}
 	for number := range p.resource.Count {
-		devices = append(devices, &v1beta1.Device{ID: fmt.Sprintf("%s-%d", p.resource.Name, number), Health: health})
+		devices = append(devices, &v1beta1.Device{ID: p.id(number), Health: health})
 	}
 	return devices, p.changed
 }
@@ -133,16 +136,19 @@ func (p *plugin) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServe
 	}
 }
 
-// Allocate hands out all files of the resource to each container that was promised one.
+// Allocate hands out all files of the resource to each container that was promised one, or those of its devices.
 func (p *plugin) Allocate(_ context.Context, request *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
 	files, err := p.resource.files()
 	if err != nil {
 		return nil, err
 	}
 	answer := &v1beta1.AllocateResponse{}
-	for range request.ContainerRequests {
+	for _, asked := range request.ContainerRequests {
 		one := &v1beta1.ContainerAllocateResponse{}
-		for _, file := range files {
+		for number, file := range files {
+			if p.resource.Each && !slices.Contains(asked.GetDevicesIds(), p.id(number)) {
+				continue
+			}
 			if name, isCDI := strings.CutPrefix(file, "cdi:"); isCDI {
 				one.CdiDevices = append(one.CdiDevices, &v1beta1.CDIDevice{Name: name})
 			} else {
