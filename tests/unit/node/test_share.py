@@ -26,7 +26,7 @@ def made_up_host(folder: Path, cpus: dict[int, tuple[int, int]]) -> Path:
 
 @pytest.fixture
 def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
-    """A host of two packages with two cores of two threads each, numbered as most firmware does; what we are held to."""
+    """A host of two packages, two cores each, two threads each, numbered as most firmware does; what we are held to."""
     places = [(0, 0), (1, 0), (0, 1), (1, 1)] * 2
     monkeypatch.setattr(share, "CPU_FOLDER", made_up_host(tmp_path, dict(enumerate(places))))
     seen: list[set[int]] = []

@@ -35,7 +35,7 @@ def test_several_resources_with_several_devices_each() -> None:
 
 
 def test_a_device_of_several_files_is_one() -> None:
-    conf = "Name=gpu MultipleFiles=/dev/a0,/dev/b0\nname=gpu multiplefiles=/dev/a1,/dev/b1\nAutoDetect=off\nName=bw Count=4"
+    conf = "Name=gpu MultipleFiles=/dev/a0,/dev/b0\nname=gpu multiplefiles=/dev/a1,/dev/b1\nName=bw Count=4"
     files = parse_gres_conf(conf, "n1")
     assert files == {"gpu": [["/dev/a0", "/dev/b0"], ["/dev/a1", "/dev/b1"]]}
     said = share_of(JobPart(gres={"gpu": [1]}), 4, files)
