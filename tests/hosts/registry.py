@@ -1,4 +1,4 @@
-"""A read-only container registry over plain HTTP, as small as the protocol allows, with images made on the spot.
+"""A read-only container registry over HTTP or TLS, as small as the protocol allows, with images made on the spot.
 
 ``open/NAME`` may be pulled by everybody, ``private/NAME`` asks for a user and a password (HTTP basic).
 """
@@ -11,6 +11,7 @@ import hashlib
 import http.server
 import io
 import json
+import ssl
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -127,8 +128,8 @@ def docker_archive(target: Path, name: str, busybox: Path) -> Path:
 
 
 @contextlib.contextmanager
-def serve_registry(address: str) -> Iterator[Registry]:
-    """Serve on a free port of `address` for the length of the block."""
+def serve_registry(address: str, pair: Path | None = None) -> Iterator[Registry]:
+    """Serve on a free port of `address` for the length of the block; with TLS by the key and certificate of `pair`."""
     expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     registry = Registry("", {}, {})
 
@@ -166,7 +167,12 @@ def serve_registry(address: str) -> Iterator[Registry]:
             """Say nothing."""
 
     with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
-        registry.url = f"http://{address}:{server.server_address[1]}"
+        if pair:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pair)
+            # The handshake in the connection's own thread: one that says nothing keeps no other waiting.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        registry.url = f"{'https' if pair else 'http'}://{address}:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield registry

@@ -8,7 +8,7 @@ from pathlib import Path
 from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
-from usernetes_deploy.cluster import user_objects
+from usernetes_deploy.cluster import registries, user_objects
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
@@ -51,7 +51,7 @@ def up(context: BringUp) -> Path:
         if context.state.exists():
             context.state.create()  # says what is there, and how to get rid of it
         need_components(context.spec, context.bundle)
-        user_objects.files(context.spec.manifests)  # for their mistakes
+        read_files(context.spec)
         try:
             run(UP, context, context.report)
         finally:
@@ -66,8 +66,14 @@ def rehearse(context: BringUp) -> None:
     if context.state.exists():
         context.state.create()  # says what is there
     need_components(context.spec, context.bundle)
-    user_objects.files(context.spec.manifests)
+    read_files(context.spec)
     run(CHECK, context, context.report)
+
+
+def read_files(spec: ClusterSpec) -> None:
+    """Read the files that a spec names, for their mistakes, before anything is changed. Raises `SpecError`."""
+    user_objects.files(spec.manifests)
+    registries.files(spec)
 
 
 def need_components(spec: ClusterSpec, bundle: Bundle) -> None:

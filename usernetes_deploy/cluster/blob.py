@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.cluster import manifests, proxies
+from usernetes_deploy.cluster import manifests, proxies, registries
 from usernetes_deploy.cluster.addressing import NetworkPlan, dns_ip
 from usernetes_deploy.cluster.identities import Credentials
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.spec import ClusterSpec
-from usernetes_deploy.errors import UsageError
 from usernetes_deploy.network import native
 from usernetes_deploy.node.config import RUN, SCHEMA, NodeConfig
 
@@ -36,7 +35,7 @@ def node_config(
 ) -> NodeConfig:
     """The configuration of one node; `objects` are applied by the control plane when its API answers.
 
-    Raises `UsageError` when a file that the spec names cannot be read.
+    Raises `SpecError` when a file that the spec names cannot be used.
     """
     place, control_plane = member.at, member.index == 0
     return NodeConfig(
@@ -59,12 +58,15 @@ def node_config(
         extra_args=_extra_args(spec),
         proxies=proxies.of_nodes(spec.network),
         metrics=spec.metrics,
-        registries=registries_of(spec),
         publishes=member.name in network.publishing,
         patience=float(spec.wait_seconds),
         eviction_disk=spec.eviction.disk,
         eviction_memory=spec.eviction.memory,
-        files={**credentials.files[member.name], **(_first_files(spec, software) if control_plane else {})},
+        files={
+            **credentials.files[member.name],
+            **registries.files(spec),
+            **(_first_files(spec, software) if control_plane else {}),
+        },
         manifests=objects if control_plane else [],
         **_addresses(member, network, spec),
     )
@@ -126,18 +128,3 @@ def _extra_args(spec: ClusterSpec) -> dict[str, dict[str, str]]:
         "scheduler": dict(spec.extra_args.scheduler),
         "kubelet": dict(spec.extra_args.kubelet),
     }
-
-
-def registries_of(spec: ClusterSpec) -> list[dict[str, str]]:
-    """What containerd is told about registries; a CA's file is read here, for a node may not have it.
-
-    Raises `UsageError` when it cannot be read.
-    """
-    found = []
-    for registry in spec.registries:
-        try:
-            ca = Path(registry.ca).read_text(encoding="ascii") if registry.ca else ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(str(error), tried=f"read the CA of registry {registry.name}") from error
-        found.append({"name": registry.name, "url": registry.url or f"https://{registry.name}", "ca": ca})
-    return found

@@ -18,6 +18,7 @@ SCHEMA = 1
 RUN = Path("/run/usernetes")  # on the node's own tmpfs, seen by nobody outside its mount namespace
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 KUBERNETES = Path("/etc/kubernetes")
+REGISTRIES = RUN / "registries"  # containerd's hosts.toml and CAs, a folder a registry; they may hold passwords
 COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")  # a tmpfs of the node's own, with links to the host's
 PKI = KUBERNETES / "pki"
 ENCRYPTION = str(KUBERNETES / "encryption.json")  # how the API server encrypts Secrets for etcd
@@ -60,7 +61,6 @@ class NodeConfig(NamedTuple):
     images: list[str]
     labels: dict[str, str]
     metrics: bool
-    registries: list[dict[str, str]]  # {"name", "url", "ca"}: where images of a registry are really asked for
     publishes: bool  # Services on this host; False where another node of the same host does
     taints: list[dict[str, str]]  # {"key", "value", "effect"}
     extra_args: dict[str, dict[str, str]]  # program -> flag -> value: apiServer, controllerManager, scheduler, kubelet

@@ -18,7 +18,7 @@ SHARED = Path("/var/lib/usernetes-node/shared")
 
 def prepare(config: NodeConfig) -> None:
     """Real folders under the copied-up ones: what is large goes to the node's disk, what is shared is private."""
-    for name in ("logs", "containerd", "kubelet", "pods", "volumes", "registries", "cni"):
+    for name in ("logs", "containerd", "kubelet", "pods", "volumes", "cni"):
         (config.root / name).mkdir(mode=0o700, exist_ok=True)
     for path in (RUN, Path("/run/netns"), Path("/run/containerd"), Path("/etc/cni"), Path("/var/log/containers")):
         own_directory(path)

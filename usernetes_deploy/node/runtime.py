@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from usernetes_deploy.errors import CommandFailed
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, POD_CPUS, RUN, NodeConfig
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, POD_CPUS, REGISTRIES, RUN, NodeConfig
 
 PAUSE = "localhost/usernetes/pause:3.10.2"
 CONFIG = RUN / "containerd.toml"
@@ -60,7 +60,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container
   snapshotter = "{snapshotter_name}"
   stats_collect_period = {6 if watching else 3600}
 [plugins."io.containerd.cri.v1.images".registry]
-  config_path = {json.dumps(str(config.root / "registries"))}
+  config_path = "{REGISTRIES}"
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{PAUSE}"
 [plugins."io.containerd.cri.v1.runtime"]
@@ -80,18 +80,6 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.monitor.container
         encoding="utf-8",
     )
     return CONFIG
-
-
-def write_registries(config: NodeConfig) -> None:
-    """Tell containerd where registries really are; a kubelet's pull looks it up anew each time."""
-    for registry in config.registries:
-        folder = config.root / "registries" / registry["name"]
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"[host.{json.dumps(registry['url'])}]", '  capabilities = ["pull", "resolve"]']
-        if registry["ca"]:
-            (folder / "ca.crt").write_text(registry["ca"], encoding="ascii")
-            lines.append(f"  ca = {json.dumps(str(folder / 'ca.crt'))}")
-        (folder / "hosts.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def snapshotter(config: NodeConfig) -> str:

@@ -140,7 +140,6 @@ class Supervisor:
         self.network.begin()
         self.status.mark("network")
         self.status.snapshotter = runtime.snapshotter(config)
-        runtime.write_registries(config)
         self._watching = bool(room.short_of(config))
         containerd = self.spawn(
             "containerd",

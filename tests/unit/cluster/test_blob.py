@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.unit.cluster.made_up import member, plan
-from usernetes_deploy.cluster.blob import Software, first_objects, node_config, registries_of
+from usernetes_deploy.cluster.blob import Software, first_objects, node_config
 from usernetes_deploy.cluster.identities import Credentials
 from usernetes_deploy.cluster.spec import ClusterSpec, load
-from usernetes_deploy.errors import UsageError
 from usernetes_deploy.node.config import NodeConfig
 
 FILES = {f"node{index}": {"/etc/kubernetes/pki/ca.crt": f"of node{index}"} for index in range(3)}
@@ -90,12 +87,8 @@ def test_a_new_cluster_begins_with_its_own_objects_and_those_of_its_network() ->
     assert found[0]["kind"] == "ClusterRoleBinding"
 
 
-def test_the_ca_of_a_registry_travels_and_one_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("PEM")
-    ours = {"name": "registry.example", "ca": str(tmp_path / "ca.pem")}
-    assert registries_of(load({"registries": [ours]})) == [
-        {"name": "registry.example", "url": "https://registry.example", "ca": "PEM"}
-    ]
-    (tmp_path / "ca.pem").write_bytes(b"\xff")
-    with pytest.raises(UsageError, match=r"read the CA of registry registry\.example"):
-        registries_of(load({"registries": [ours]}))
+def test_what_containerd_is_told_of_registries_is_among_every_nodes_files() -> None:
+    found = blobs(load({"registries": [{"name": "r.example", "url": "http://10.0.0.5:5000"}]}))
+    assert [blob.files["/run/usernetes/registries/r.example/hosts.toml"] for blob in found] == [
+        'server = "http://10.0.0.5:5000"\n'
+    ] * 3

@@ -64,6 +64,11 @@ def test_an_empty_spec_is_one_local_node() -> None:
         ({"devices": [{"nam": "ib"}]}, "devices[0].nam", "unknown field"),
         ({"registries": [{"name": "a/b"}]}, "registries[0].name", "expected a host or host:port, got 'a/b'"),
         ({"registries": [{"name": "a", "url": "a:5000"}]}, "registries[0].url", "expected http://"),
+        ({"registries": [{"name": "a", "mirrors": ["ftp://a"]}]}, "registries[0].mirrors[0]", "expected http://"),
+        ({"registries": [{"name": "a", "url": "https://u:p@a"}]}, "registries[0].url", "name a file with `credentials`"),
+        ({"registries": [{"name": "a"}, {"name": "a"}]}, "registries[1].name", "a is there twice"),
+        ({"registries": [{"name": "a", "ca": "ca.pem"}]}, "registries[0].ca", "expected an absolute path"),
+        ({"registries": [{"name": "a", "credentials": "b"}]}, "registries[0].credentials", "expected an absolute path"),
         ({"apiVersion": "v1"}, "apiVersion", "expected usernetes.dev/v1alpha1, got 'v1'"),
         ({"kind": "Pod"}, "kind", "expected Cluster, got 'Pod'"),
     ],
@@ -93,7 +98,7 @@ def test_what_is_dumped_loads_to_the_same_spec() -> None:
         "hosts": ["n[0-6]"],
         "network": {"mtu": 1400, "nameservers": ["10.0.0.1"]},
         "devices": [{"name": "gpu", "paths": ["/dev/gpu*"], "count": 2}],
-        "registries": [{"name": "r:5000", "url": "http://r:5000"}],
+        "registries": [{"name": "r:5000", "url": "http://r:5000", "mirrors": ["https://m"], "credentials": "docker"}],
         "storage": {"shared": "/scratch"},
     }
     loaded = spec.load(asked)

@@ -18,6 +18,6 @@ def config(root: Path, **changes: Any) -> NodeConfig:
         dns_domain="cluster.local", nameservers=["192.0.2.53"], outer="slirp4netns",
         network={"backend": "mesh", "privateKey": "the-mesh-key"}, files={"/etc/kubernetes/pki/ca.key": "the-ca-key"},
         manifests=[], durability="disk", system_cpus=None, cgroups="none", devices=[], shared=None, images=[],
-        labels={"usernetes.dev/cluster": "demo"}, metrics=False, registries=[], publishes=True, taints=[],
+        labels={"usernetes.dev/cluster": "demo"}, metrics=False, publishes=True, taints=[],
         extra_args={}, proxies={},
     )._replace(**changes)  # fmt: skip

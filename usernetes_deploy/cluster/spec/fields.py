@@ -64,11 +64,16 @@ class DeviceSpec:
 
 @dataclass(frozen=True)
 class RegistrySpec:
-    """Where the images of a registry really come from: a mirror, plain HTTP, a certificate of one's own."""
+    """Where the images of a registry really come from: mirrors, plain HTTP, a login, a certificate of one's own."""
 
     name: str = _doc("the registry as image names have it: registry.example.org:5000", "")
     url: str | None = _doc("where it is asked, as http://10.0.0.5:5000; default: https://NAME", None)
-    ca: str | None = _doc("file with the authority (PEM) that signed its certificate", None)
+    mirrors: tuple[str, ...] = _doc("URLs that are asked before it, in this order", ())
+    credentials: str | None = _doc(
+        "file (0600) with USER:PASSWORD for it and its mirrors, or as docker's config.json; docker: docker's own", None
+    )
+    ca: str | None = _doc("file with the authorities (PEM) that signed its certificate and its mirrors'", None)
+    skip_verify: bool = _doc("take any certificate: whoever is in between can read and change all", False)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class ClusterSpec:
     devices: tuple[DeviceSpec, ...] = _doc("device files offered to pods: {name, paths, count}", ())
     images: tuple[str, ...] = _doc("docker or OCI archives loaded on every node at start, by their paths there", ())
     registries: tuple[RegistrySpec, ...] = _doc(
-        "mirrors of registries, or ones with plain HTTP or an authority of their own: {name, url, ca}", ()
+        "where images really come from: {name, url, mirrors, credentials, ca, skipVerify}", ()
     )
     api_port: int | None = _doc("TCP port of the API on the first host; default: a free one", None)
     mesh_port: int | None = _doc(

@@ -14,6 +14,7 @@ NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
 DOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*\Z")
 INTERFACE = re.compile(r"^([^\s/]{1,15}|[0-9a-fA-F.:]+/\d{1,3})\Z")
 REGISTRY = re.compile(r"^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:\d{1,5})?\Z")
+URL = re.compile(r"https?://[^/\s]\S*\Z")
 FLAG = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 BATCH_SYSTEMS = ("flux", "slurm")  # launchers inside batch jobs
 MAX_NODES = 4096
@@ -88,11 +89,7 @@ def impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
             bool(REGISTRY.match(registry.name)),
             f"expected a host or host:port, got {registry.name!r}",
         )
-        need(
-            f"registries[{index}].url",
-            registry.url is None or bool(re.match(r"https?://[^/\s]", registry.url)),
-            f"expected http://... or https://..., got {registry.url!r}",
-        )
+    found += _bad_registries(spec)
     found += _bad_networks(spec, broken)
     return found
 
@@ -101,6 +98,27 @@ def _bad_labels(spec: ClusterSpec) -> list[tuple[str, str]]:
     wrong = [(f"labels.{key}", labels.wrong_label(key, value)) for key, value in spec.labels.items()]
     wrong += [(f"taints[{index}]", labels.wrong_taint(text)) for index, text in enumerate(spec.taints)]
     return [(path, problem) for path, problem in wrong if problem]
+
+
+def _bad_registries(spec: ClusterSpec) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for index, registry in enumerate(spec.registries):
+        path = f"registries[{index}]"
+        urls = {f"{path}.mirrors[{number}]": url for number, url in enumerate(registry.mirrors)}
+        for where, url in {**urls, **({f"{path}.url": registry.url} if registry.url else {})}.items():
+            if not URL.match(url):
+                found.append((where, f"expected http://... or https://..., got {url!r}"))
+            elif "@" in url:
+                found.append((where, "a user and password do not belong into a URL: name a file with `credentials`"))
+        if registry.name in [other.name for other in spec.registries[:index]]:
+            found.append((f"{path}.name", f"{registry.name} is there twice: give it `mirrors`"))
+        files = {"ca": registry.ca, "credentials": None if registry.credentials == "docker" else registry.credentials}
+        found += [
+            (f"{path}.{key}", f"expected an absolute path, got {file!r}")
+            for key, file in files.items()
+            if file is not None and not file.startswith("/")
+        ]
+    return found
 
 
 def _bad_arguments(spec: ClusterSpec) -> list[tuple[str, str]]:
