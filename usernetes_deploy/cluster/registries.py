@@ -1,7 +1,7 @@
 """Where the images of a registry really come from, as containerd on the nodes is told: ``hosts.toml`` and a CA.
 
-Files that the spec names are read here, on the driver. What comes of them travels in a node's blob and lies on its tmpfs
-(0600): the cluster's record has only the paths, so that no password is in the state directory.
+Files that the spec names are read here, on the driver. What comes of them travels in a node's blob and lies on its
+tmpfs (0600): the cluster's record has only the paths, so that no password is in the state directory.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _settings(registry: RegistrySpec, url: str) -> list[str]:
 
 
 def _header(table: str, words: str | None) -> list[str]:
-    """containerd sends it to a registry, and to what gives out tokens for it; not to where that redirects a download."""
+    """Sent to the registry, and to what gives out tokens for it; not to where it redirects a download."""
     if not words:
         return []
     return [f"[{table}header]", f'  Authorization = "Basic {base64.b64encode(words.encode()).decode()}"']

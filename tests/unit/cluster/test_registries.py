@@ -124,16 +124,17 @@ def test_a_file_that_is_no_login_is_refused_without_its_content(tmp_path: Path, 
     ("document", "words"),
     [
         ({"auths": {"other.example": {"auth": encoded("a:b")}}}, "has no login for r.example; fix: docker login"),
-        ({"auths": {"r.example": {}}, "credsStore": "pass"}, "leaves the login for r.example to docker-credential-pass"),
+        (
+            {"auths": {"r.example": {}}, "credsStore": "pass"},
+            "leaves the login for r.example to docker-credential-pass",
+        ),
         ({"auths": {}, "credHelpers": {"r.example": "gcr"}}, "leaves the login for r.example to docker-credential-gcr"),
         ({"auths": {"r.example": {"identitytoken": "x"}}}, "has a token for r.example that ends"),
         ({"auths": {"r.example": {"auth": "*"}}}, "the login for r.example is not"),
         ({"auths": []}, "begins as docker's config.json does, and is none"),
     ],
 )
-def test_a_docker_config_without_a_usable_login_says_why(
-    tmp_path: Path, document: dict[str, Any], words: str
-) -> None:
+def test_a_docker_config_without_a_usable_login_says_why(tmp_path: Path, document: dict[str, Any], words: str) -> None:
     assert words in problem({"credentials": docker(tmp_path / "config.json", document)})
 
 

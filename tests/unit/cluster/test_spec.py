@@ -65,7 +65,11 @@ def test_an_empty_spec_is_one_local_node() -> None:
         ({"registries": [{"name": "a/b"}]}, "registries[0].name", "expected a host or host:port, got 'a/b'"),
         ({"registries": [{"name": "a", "url": "a:5000"}]}, "registries[0].url", "expected http://"),
         ({"registries": [{"name": "a", "mirrors": ["ftp://a"]}]}, "registries[0].mirrors[0]", "expected http://"),
-        ({"registries": [{"name": "a", "url": "https://u:p@a"}]}, "registries[0].url", "name a file with `credentials`"),
+        (
+            {"registries": [{"name": "a", "url": "https://u:p@a"}]},
+            "registries[0].url",
+            "name a file with `credentials`",
+        ),
         ({"registries": [{"name": "a"}, {"name": "a"}]}, "registries[1].name", "a is there twice"),
         ({"registries": [{"name": "a", "ca": "ca.pem"}]}, "registries[0].ca", "expected an absolute path"),
         ({"registries": [{"name": "a", "credentials": "b"}]}, "registries[0].credentials", "expected an absolute path"),
