@@ -5,7 +5,11 @@
 
     benchmarks/launch.py --flux 3 [--runs 5] [--bundle FOLDER]           where `flux` reaches an instance of ours
     benchmarks/launch.py --slurm 3 [--runs 5] [--bundle FOLDER]          where Slurm has three hosts that jobs may share
+    benchmarks/launch.py --slurm 3 --cancel 20 [--seed 1]                so many jobs, each cancelled at some moment
     benchmarks/launch.py --ssh 'th[0-2]' [--runs 5] [--bundle FOLDER]    where the hosts let us in by SSH
+
+With ``--cancel`` nothing is timed: jobs are submitted, used if they get as far, and cancelled at a random moment, from
+the first in the queue to some seconds after Ready; what is left on the hosts and what says something wrong is counted.
 
 Run it as the user whose clusters they are. With Flux, ``ready`` is from ``flux batch`` to all nodes Ready, ``proven``
 to DNS and the pod network proven as well, and ``gone`` from ``flux cancel`` to an ended job and not one process or
@@ -20,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import statistics
 import subprocess
@@ -50,6 +55,30 @@ def read(name):
     except OSError: return b""
 while glob.glob(path + "*") or any(path.encode() in read(name) for name in glob.glob("/proc/[0-9]*/cmdline")):
     time.sleep(0.02)
+"""
+# What is left on a host of any node of this user, or of its job, after up to ten seconds. The job's id comes on stdin.
+LEFT = """
+import glob, os, sys, time
+job = sys.stdin.readline().strip()
+folders = ["/var/tmp/usernetes-%d/*-[0-9]*", "/tmp/usernetes-%d/*-[0-9]*"]
+state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+paths = [folder % os.getuid() for folder in folders]
+paths += [state + "/usernetes/job-" + job + "/cluster.json", state + "/usernetes/.jobs/" + job + ".json"]
+def read(name):
+    try: return open(name, "rb").read().replace(b"\0", b" ").decode(errors="replace")
+    except OSError: return ""
+def look():
+    found = [path for pattern in paths for path in glob.glob(pattern)]
+    for name in glob.glob("/proc/[0-9]*/cmdline"):
+        words = read(name)
+        if "/usernetes-%d/" % os.getuid() in words and "/bundle/" not in words or "usernetes job" in words:
+            found.append(words)
+    return found
+ends = time.time() + 10
+while look() and time.time() < ends:
+    time.sleep(0.1)
+for found in look():
+    print(os.uname()[1], found)
 """
 Times = Mapping[str, float]
 
@@ -112,6 +141,84 @@ def slurm_run(nodes: int, bundle: str | None) -> Times:
     return {"queued": queued, "ready": proven - proving, "proven": proven, "gone": gone}
 
 
+def cancelled_round(nodes: int, bundle: str | None, moment: float) -> tuple[str, list[str], list[str]]:
+    """One job that is cancelled `moment` seconds after it was submitted.
+
+    Returns how far it was, what it left on the hosts, and what was wrong of what was said.
+    """
+    system = SlurmSystem()
+    words = ["--set", f"bundle={bundle}"] if bundle else []
+    shape = [f"--nodes={nodes}", "--ntasks-per-node=1", "--oversubscribe"]
+    script = str(ROOT / "slurm-jobs/usernetes-up.sh")
+    began = time.monotonic()
+    submitted = system.slurm.command("sbatch", "--parsable", *shape, "--output=/dev/null", script, *words).strip()
+    wrong: list[str] = []
+    used = False
+    while time.monotonic() < began + moment:
+        job = system.job(submitted)
+        if job.cluster == "failed" or job.state == "ended":
+            wrong.append(f"before it was cancelled: {job.word} {job.cluster}")
+            break
+        if job.cluster == "ready" and not used:
+            used = True
+            done = run_verb([*CLI, "kubectl", "--cluster", submitted, "get", "nodes", "--no-headers"])
+            if done.stdout.count(" Ready ") != nodes:
+                wrong.append(f"ready, but: {done.stdout}{done.stderr}")
+        time.sleep(0.05)
+    job = system.job(submitted)
+    far = "used" if used else job.cluster or job.word.partition(" ")[0].lower()
+    hosts = job.hosts
+    system.slurm.command("scancel", submitted)
+    submitting.wait_ended(job, 60)
+    job = system.job(submitted)
+    if job.word != "CANCELLED" or job.cluster == "failed":
+        wrong.append(f"after it was cancelled: {job.word} {job.cluster}")
+    done = run_verb([*CLI, "status", "--cluster", submitted])
+    if done.returncode != 2 or "has ended" not in done.stderr:
+        wrong.append(f"status of a cancelled job: exit code {done.returncode}: {done.stdout}{done.stderr}")
+    done = run_verb([*CLI, "list"])
+    if f"job-{submitted}" in done.stdout or done.returncode:
+        wrong.append(f"list after the end: {done.stdout}{done.stderr}")
+    if not hosts:
+        return far, [], wrong
+    look = ["srun", *shape, f"--nodelist={hosts}", "--input=all", "--chdir=/", "python3", "-c", LEFT]
+    seen = subprocess.run(
+        look, input=f"{submitted}\n", capture_output=True, text=True, env=environment(), check=False, timeout=120
+    )
+    assert seen.returncode == 0, seen.stderr
+    return far, seen.stdout.splitlines(), wrong
+
+
+def cancel_rounds(nodes: int, bundle: str | None, rounds: int, seed: int) -> dict[str, object]:
+    """Rounds of `cancelled_round`, after one job that is brought up undisturbed to know how long that takes."""
+    first = slurm_run(nodes, bundle)
+    longest = first["queued"] + first["proven"] + 4
+    chosen = random.Random(seed)  # noqa: S311  nothing secret
+    far: list[str] = []
+    left: list[str] = []
+    wrong: list[str] = []
+    for number in range(1, rounds + 1):
+        moment = chosen.uniform(0, longest)
+        was, rest, bad = cancelled_round(nodes, bundle, moment)
+        far.append(was)
+        left += [f"round {number}: {line}" for line in rest]
+        wrong += [f"round {number}: {line}" for line in bad]
+        print(f"round {number}: cancelled after {moment:.2f} s, {was}", *rest, *bad, file=sys.stderr, flush=True)
+    return {
+        "launcher": "slurm",
+        "rounds": rounds,
+        "seed": seed,
+        "cancelled": {name: far.count(name) for name in sorted(set(far))},
+        "leftovers": left,
+        "wrong": wrong,
+    }
+
+
+def run_verb(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a verb that may fail."""
+    return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
+
+
 def ssh_run(hosts: str, bundle: str | None) -> Times:
     """One cluster over SSH, taken down when it is ready."""
     name = f"bench-{os.getpid()}"
@@ -160,6 +267,8 @@ def main() -> None:
     parser.add_argument("--slurm", type=int, metavar="NODES")
     parser.add_argument("--ssh", metavar="HOSTS")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--cancel", type=int, metavar="ROUNDS", help="with --slurm: cancel jobs at random moments")
+    parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     parser.add_argument("--bundle")
     options = parser.parse_args()
     if not options.flux and not options.slurm and not options.ssh:
@@ -169,6 +278,10 @@ def main() -> None:
     results = []
     if options.flux:
         results.append(measure("flux", lambda: flux_run(options.flux, options.bundle), options.runs))
+    if options.slurm and options.cancel:
+        found = cancel_rounds(options.slurm, options.bundle, options.cancel, options.seed)
+        print(json.dumps(found, indent=2))
+        sys.exit(bool(found["leftovers"] or found["wrong"]))
     if options.slurm:
         results.append(measure("slurm", lambda: slurm_run(options.slurm, options.bundle), options.runs))
     if options.ssh:

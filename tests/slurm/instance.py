@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -30,7 +31,7 @@ SlurmctldHost={login}({subnet}.{login_number})
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={root}/munge.socket
+AuthInfo=socket={root}/munge.socket,cred_expire=15
 StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/spool/%n
 SlurmctldPidFile={root}/slurmctld.pid
@@ -182,6 +183,21 @@ class Slurm:
         """Start the slurmd of one host."""
         (self.root / "spool" / name).mkdir(exist_ok=True)
         self._daemon(name, on_host(name, self._with_conf("slurmd", "-D", "-N", name), user="root"))
+
+    def lose(self, name: str) -> None:
+        """Kill the slurmd of a host, and those of its children that keep the steps of jobs."""
+        daemon = self.daemons.pop(name)
+        daemon.kill()
+        daemon.wait()
+        uts = Path(f"/run/usernetes-testhosts/{PREFIX}/{name}/uts").stat().st_ino
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if (
+                    entry.name.isdigit()
+                    and (entry / "ns/uts").stat().st_ino == uts
+                    and (entry / "comm").read_text().startswith("slurmstepd")
+                ):
+                    os.kill(int(entry.name), signal.SIGKILL)
 
     def restart_controller(self) -> None:
         """End slurmctld and start another one, as an upgrade does."""

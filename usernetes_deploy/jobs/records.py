@@ -108,7 +108,7 @@ def publish_change(state: ClusterState) -> None:
 
 
 def forget_ended(root: Path) -> list[str]:
-    """Remove the state directories of clusters whose job has ended; returns their names."""
+    """Remove the state directories of clusters whose job has ended, or waits to start again; returns their names."""
     gone = []
     for state in clusters(root):
         system = systems.of_record(state.launcher())
@@ -118,7 +118,7 @@ def forget_ended(root: Path) -> list[str]:
             job = system.job(str(state.launcher()["job"]))
         except UsageError:  # the system has forgotten it, or this is another site's
             continue
-        if job.state == "ended":
+        if job.state in ("pending", "ended"):
             state.remove()
             gone.append(state.name)
     return gone

@@ -155,7 +155,9 @@ class Session:
                 if self.caretaker:
                     self.caretaker.drop()
             if signals.ending.is_set():
-                self.job.announce("ending")
+                # Slurm refuses a comment for a job whose hosts it has changed, where it has no accounting.
+                with contextlib.suppress(UsernetesError):
+                    self.job.announce("ending")
                 self._end_pods()
             self.down(self.logs)
             if self.logs and self.logs.is_dir():

@@ -142,6 +142,18 @@ def test_a_session_without_a_workflow_lasts_until_it_is_asked_to_end(world: Worl
     assert world.kept == [world.root / "logs"]
 
 
+def test_a_word_that_the_batch_system_does_not_take_keeps_no_cluster_from_ending(world: World) -> None:
+    def end() -> None:
+        world.fake.answer("job", "memo", stderr="update not available right now\n", code=1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    thread = when_ready(world, end)
+    assert world.session(logs=world.root / "logs").run() == 0
+    thread.join()
+    assert world.kept == [world.root / "logs"]
+    assert world.fake.called_with("kvs", "unlink")
+
+
 def test_a_session_whose_cluster_was_taken_down_ends(world: World) -> None:
     session = world.session()
     thread = when_ready(world, session.state.remove)

@@ -48,25 +48,29 @@ class Entry:
 
 
 class Commands:
-    """Runs Slurm's commands. All raise `UsernetesError` when one fails, `TimedOut` when none answers.
+    """Runs Slurm's commands. All raise `UsernetesError` when one fails, `TimedOut` without an answer in `seconds`.
 
     >>> Commands().jobs()  # doctest: +SKIP
     [Entry(id='12', number='12', user_id=1000, state='RUNNING', ...)]
     """
 
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
+
     def available(self) -> bool:
         """Whether Slurm's commands are in PATH."""
         return all(shutil.which(name) for name in ("squeue", "scontrol", "srun", "sbatch"))
 
-    def command(self, *argv: str, stdin: str = "", timeout: float = SECONDS) -> str:
+    def command(self, *argv: str, stdin: str = "", timeout: float | None = None) -> str:
         """What a command prints. Raises `CommandFailed`, `TimedOut`, or `UsernetesError` where it is not there."""
+        seconds = timeout or self._seconds
         try:
             done = subprocess.run(
                 argv,
                 input=stdin,
                 capture_output=True,
                 text=True,
-                timeout=timeout,
+                timeout=seconds,
                 check=False,
                 start_new_session=True,  # what signals our job's processes as a group ends no question with it
                 env={**os.environ, "SLURM_TIME_FORMAT": "standard"},
@@ -76,7 +80,7 @@ class Commands:
                 f"there is no `{argv[0]}` command", remedy="load Slurm's module, or put its bin directory into PATH"
             ) from None
         except subprocess.TimeoutExpired:
-            raise TimedOut(f"no answer within {timeout:g} s", tried=" ".join(argv)) from None
+            raise TimedOut(f"no answer within {seconds:g} s", tried=" ".join(argv)) from None
         if done.returncode:
             raise CommandFailed(argv, done.returncode, done.stderr or done.stdout)
         return done.stdout

@@ -100,8 +100,8 @@ class SlurmJob:
 
     @property
     def cluster(self) -> str:
-        """What the job's comment says of the cluster in it; "" for a job without one."""
-        return self.entry.notes.get(NOTE, "")
+        """What the job's comment says of the cluster in it; "" for a job without one, as one that was put back."""
+        return "" if self.state == "pending" else self.entry.notes.get(NOTE, "")
 
     @property
     def commands(self) -> Mapping[Literal["show", "cancel", "output"], str]:

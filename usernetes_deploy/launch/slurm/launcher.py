@@ -18,7 +18,7 @@ from typing import Any
 
 from usernetes_deploy.errors import CommandFailed, UsageError
 from usernetes_deploy.launch.base import Completed, Host, Wish, refuse_host_lists
-from usernetes_deploy.launch.hostlist import node_name
+from usernetes_deploy.launch.hostlist import expand, node_name
 from usernetes_deploy.launch.program import put_program
 from usernetes_deploy.launch.slurm.commands import ACTIVE, Commands, Entry, own_job_id
 from usernetes_deploy.launch.slurm.job import SlurmJob
@@ -158,13 +158,17 @@ class SlurmLauncher:
         """The members whose host Slurm has lost, or whose job has ended, each with the reason."""
         places = {host.name: self._target(host) for host in self.hosts()}
         silent = self._slurm.silent_hosts(sorted({name for _, name in places.values()}))
-        running = {entry.number for entry in self._slurm.jobs() if entry.state in ACTIVE}
+        running = {entry.number: entry.hosts for entry in self._slurm.jobs() if entry.state in ACTIVE}
+        # With --no-kill Slurm takes a lost host out of the job; it stays out when the host is back.
+        held = {number: set(expand(hosts)) for number, hosts in running.items() if number in dict(places.values())}
         found = {}
         for node, (job, name) in places.items():
             if job not in running:
                 found[node] = f"job {job}, which held its host, has ended"
             elif name in silent:
                 found[node] = silent[name]
+            elif held[job] and name not in held[job]:
+                found[node] = f"Slurm took its host out of job {job}"
         return found
 
     def node_program(self, host: Host) -> Sequence[str]:

@@ -16,7 +16,7 @@ from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.site import Site, Wanted, refuse
 from usernetes_deploy.launch.slurm import site as slurm_site
 from usernetes_deploy.launch.slurm.commands import Commands, minutes_of, own_job_id
-from usernetes_deploy.launch.slurm.job import SlurmJob, own_place
+from usernetes_deploy.launch.slurm.job import NOTE, SlurmJob, own_place
 from usernetes_deploy.launch.slurm.launcher import SlurmLauncher
 
 NOTICE_SECONDS = 90  # before the time limit Slurm tells the script (SIGUSR1), as well as the script sees it by itself
@@ -27,6 +27,7 @@ KEEP_OUTPUT = (
     'mkdir -p "$place" && exec >"$place/$SLURM_JOB_ID.out" 2>&1\n'
 )
 OUTPUT_DAYS = 7
+CANCEL_SECONDS = 1.0  # for each question while Slurm waits to kill us
 _ID = re.compile(r"\d{1,9}([_+]\d{1,7})?")
 
 
@@ -130,8 +131,15 @@ class SlurmSystem:
         """The launcher of a recorded cluster."""
         return SlurmLauncher.from_state(state, program)
 
-    def before_cancel(self, document: Mapping[str, Any]) -> None:
-        """Nothing: Slurm tells all steps, nodes among them, at the same time as us."""
+    def before_cancel(self, document: Mapping[str, Any]) -> None:  # noqa: ARG002  nothing of the record is needed
+        """Say that the job is ending: one that Slurm puts back into the queue would be called ready when it starts.
+
+        There is nothing else to do: Slurm tells all steps, nodes among them, at the same time as us.
+        """
+        text = own_job_id()
+        if text:
+            quick = Commands(CANCEL_SECONDS)
+            quick.note(quick.job(text), NOTE, "ending")
 
     def _forget(self, running: set[str]) -> None:
         """Remove records of jobs that ended without a word (a host that lost its power), and what old ones printed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
+from usernetes_deploy.jobs import records
 from usernetes_deploy.launch.slurm.commands import Commands, notes_of, parse_queue, seconds_of
 from usernetes_deploy.launch.slurm.job import SlurmJob
+from usernetes_deploy.launch.slurm.launcher import SlurmLauncher
 from usernetes_deploy.launch.slurm.system import SlurmSystem
 
 RUNNING = "12|12|1000|RUNNING|None|n[1-2]|2026-11-27T06:30:00|n1|usernetes=ready mine\n"
@@ -84,6 +87,43 @@ def test_a_pending_job_says_why_and_until_when(say: Say) -> None:
     say("squeue", PENDING)
     job = SlurmSystem().job("13")
     assert (job.state, job.word) == ("pending", "PENDING (Resources, expected to start 2026-11-27T08:00:00)")
+
+
+def test_a_job_that_was_put_back_has_no_cluster_any_more(say: Say, tmp_path: Path) -> None:
+    say("squeue", RUNNING.replace("RUNNING", "PENDING"))
+    assert (SlurmSystem().job("12").state, SlurmSystem().job("12").cluster) == ("pending", "")
+    root = tmp_path / "state"
+    (root / "job-12").mkdir(parents=True)
+    document = {"schema": 1, "name": "job-12", "launcher": {"launcher": "slurm", "job": "12"}}
+    (root / "job-12" / "cluster.json").write_text(json.dumps(document))
+    say("squeue", RUNNING)
+    assert records.forget_ended(root) == []
+    say("squeue", RUNNING.replace("RUNNING", "PENDING"))
+    assert records.forget_ended(root) == ["job-12"]
+
+
+def test_before_slurm_kills_it_a_job_says_that_it_ends(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say("squeue", RUNNING)
+    say("scontrol")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    SlurmSystem().before_cancel({})
+    assert not (tmp_path / "calls").exists()
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    SlurmSystem().before_cancel({})
+    assert "update JobId=12 Comment=usernetes=ending mine\n" in (tmp_path / "calls").read_text()
+
+
+def test_a_host_that_slurm_took_out_of_the_job_is_lost_though_it_is_back(say: Say) -> None:
+    hosts = [{"name": name, "where": name} for name in ("n1", "n2", "n3")]
+    launcher = SlurmLauncher.from_state({"job": "12", "hosts": hosts}, Path("/node.pyz"))
+    say("scontrol", "slurm-wlm 22.05.8\n")
+    say("sinfo", "n1|mixed\nn2|down*\nn3|idle\n")
+    say("squeue", RUNNING)
+    assert launcher.lost() == {"n2": "Slurm's node is down*", "n3": "Slurm took its host out of job 12"}
+    say("squeue")
+    assert launcher.lost() == dict.fromkeys(("n1", "n2", "n3"), "job 12, which held its host, has ended")
 
 
 def test_the_states_of_a_job(say: Say) -> None:
