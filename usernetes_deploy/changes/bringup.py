@@ -48,10 +48,7 @@ def up(context: BringUp) -> Path:
     Raises what the phases raise; then nothing is left on any host but the staged bundle, and the nodes' logs are kept.
     """
     with context.state.locked():
-        if context.state.exists():
-            context.state.create()  # says what is there, and how to get rid of it
-        need_components(context.spec, context.bundle)
-        read_files(context.spec)
+        refuse_at_once(context)
         try:
             run(UP, context, context.report)
         finally:
@@ -63,11 +60,16 @@ def up(context: BringUp) -> Path:
 
 def rehearse(context: BringUp) -> None:
     """Do all of `up` that changes nothing: the spec's files are read, the hosts checked. Raises what `up` raises."""
+    refuse_at_once(context)
+    run(CHECK, context, context.report)
+
+
+def refuse_at_once(context: BringUp) -> None:
+    """Raise what can be said without asking any host: a cluster of that name, components, mistakes in files."""
     if context.state.exists():
-        context.state.create()  # says what is there
+        context.state.create()  # says what is there, and how to get rid of it
     need_components(context.spec, context.bundle)
     read_files(context.spec)
-    run(CHECK, context, context.report)
 
 
 def read_files(spec: ClusterSpec) -> None:
