@@ -17,7 +17,7 @@ from invoke.tasks import task
 
 from netbench.cases import CASES
 from netbench.cases.software import MissingSoftware, find_software
-from netbench.measure.campaign import Outcome, run_plan
+from netbench.measure.campaign import CampaignResult, run_plan
 from netbench.plan.document import API_VERSION, STATES, Plan, load_plan, plan_from
 from netbench.plan.runs import estimate, known_times, runs_of
 from netbench.records.record import SUFFIX
@@ -159,7 +159,7 @@ def job_at_hand(environment: Mapping[str, str]) -> tuple[str, str]:
 
 def _carry_out(
     plan: Plan, out: Path, *, as_json: bool, retry: bool = False, deadline: float = 0, report: str = ""
-) -> Outcome:
+) -> CampaignResult:
     """Run `plan` in `out`, with a page titled `report` if that is given, and print what became of it."""
     outcome = run_plan(plan, out, retry=retry, say=say, deadline=deadline or None)
     page = None
@@ -212,7 +212,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def print_outcome(outcome: Outcome, out: Path, *, as_json: bool, report: Path | None = None) -> None:
+def print_outcome(outcome: CampaignResult, out: Path, *, as_json: bool, report: Path | None = None) -> None:
     """The result on standard output: counts, every failure by name, and where the records are."""
     if as_json:
         data: dict[str, Any] = {

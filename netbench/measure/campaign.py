@@ -34,7 +34,7 @@ from usernetes_deploy.errors import UsageError
 
 
 @dataclass
-class Outcome:
+class CampaignResult:
     """What became of a campaign: run ids by fate, and the reason of each failure."""
 
     done: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Outcome:
 
 def run_plan(
     plan: Plan, out: Path, *, retry: bool = False, say: Callable[[str], None] = print, deadline: float | None = None
-) -> Outcome:
+) -> CampaignResult:
     """Make all runs of `plan` that `out` does not hold yet; with `retry`, those again that failed.
 
     `deadline`: seconds after which no further run is begun. Raises `UsageError` for a folder of another plan, or one
@@ -66,7 +66,7 @@ def run_plan(
     with locked(out):
         _same_plan(plan, out)
         runs, left_out = runs_of(plan)
-        outcome = Outcome(left_out=left_out)
+        outcome = CampaignResult(left_out=left_out)
         for reason in left_out:
             say(f"left out: {reason}")
         wanted = [run for run in runs if retry or not _record(out, run).is_file()]
@@ -186,7 +186,7 @@ class _Runner:
     total: int
     campaign: Campaign
     stage: Stage
-    outcome: Outcome
+    outcome: CampaignResult
     say: Callable[[str], None]
     retry: bool
 

@@ -1,8 +1,8 @@
 """What a network backend is: a pure plan made by the driver, and verbs that a node carries out.
 
 The driver calls `plan` once for all members; each node gets its part in its blob. The node's supervisor calls `check`
-(nothing is changed), `apply` (idempotent) and `status` with a `Context`. Nothing is to be undone: all of it ends with
-the node's namespaces. Standard library only: nodes run this module.
+(nothing is changed), `apply` (idempotent) and `status` with a `NodeContext`. Nothing is to be undone: all of it ends
+with the node's namespaces. Standard library only: nodes run this module.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Networks:
 
 
 @dataclass
-class Context:
+class NodeContext:
     """What a node lends its network backend.
 
     - `nr(argv, stdin)`: run a command in the node's network namespace Nr to its end.
@@ -129,16 +129,16 @@ class Backend(Protocol):
     def objects(self, members: Sequence[Peer], networks: Networks) -> list[dict[str, Any]]:
         """Return the Kubernetes objects that this backend needs."""
 
-    def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:
+    def check(self, config: Config, context: NodeContext) -> Sequence[tuple[str, str]]:
         """Return what this node lacks as ``[(what, remedy)]``; change nothing."""
 
-    def apply(self, config: Config, context: Context) -> None:
+    def apply(self, config: Config, context: NodeContext) -> None:
         """Make this node's part of the network. May be called again with another configuration."""
 
     def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> Config | None:
         """Return `config` with this host's address and those of `peers` (by node name); None: it cannot follow."""
 
-    def status(self, config: Config, context: Context) -> Mapping[str, Any]:
+    def status(self, config: Config, context: NodeContext) -> Mapping[str, Any]:
         """Return counters for `usernetes status`, JSON-able."""
 
 

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     run.add_argument("--die-with-parent", action="store_true")
     run.add_argument("--share", help="what of the host is the job's (JSON), see node.share")
     start = commands.add_parser("start")
-    for command in (run, start):  # so that `stop` knows a keeper by its command line from its first moment on
+    for command in (run, start):  # `stop` finds a keeper by its command line, even one that has only just started
         command.add_argument("--directory", type=Path, help="the node's folder, as its blob has it")
     commands.add_parser("supervise")
     for name in ("status", "network", "renew", "stop", "logs", "enter", "inside", "ports"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import backend_named
-from usernetes_deploy.network.base import Config, Context
+from usernetes_deploy.network.base import Config, NodeContext
 from usernetes_deploy.node import addresses
 from usernetes_deploy.node.config import NodeConfig
 
@@ -19,7 +19,7 @@ class NetworkPart:
     `host_address` is where the other nodes find this one now.
     """
 
-    def __init__(self, config: NodeConfig, context: Context) -> None:
+    def __init__(self, config: NodeConfig, context: NodeContext) -> None:
         self.host_address = config.host_address
         self._node = config
         self._context = context

@@ -30,7 +30,8 @@ class Component:
     """A process that has to run as long as the node does.
 
     `prepare` is called before each start; `started` after each start, with the process, and may take its time: the
-    component counts as ready when it returns. what `stdin` returns is written to the process, and closed.
+    component counts as ready when it returns. `stdin` is called at each start: the bytes that it returns become the
+    process' standard input.
     `timer_slack`, in seconds, lets the kernel wake the process so much later than it asked, and so less often: Go's own
     monitor sleeps 20 microseconds at a time.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from usernetes_deploy import threads
 from usernetes_deploy.api import Api
-from usernetes_deploy.network.publish.publisher import Exposer, Place
+from usernetes_deploy.network.publish.publisher import Exposer, LocalNode
 from usernetes_deploy.network.publish.rootlesskit import RootlesskitPorts
 from usernetes_deploy.network.watch import Watch
 from usernetes_deploy.node.cluster_api import identity, wait_for_api
@@ -48,7 +48,7 @@ class Publishing:
         pods = watch(f"/api/v1/pods?fieldSelector=spec.nodeName={config.name}")
         services = watch("/api/v1/services")
         exposer = Exposer(
-            Place(config.name, config.node_ip, config.publishes, config.control_plane),
+            LocalNode(config.name, config.node_ip, config.publishes, config.control_plane),
             RootlesskitPorts(str(self._socket)),
             Api(config.api_outside, context, timeout=10),
             lambda: (list(services.objects.values()), list(pods.objects.values())),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.network.base import Context
+from usernetes_deploy.network.base import NodeContext
 from usernetes_deploy.node import cgroups, control, devices, filesystem, kubelet, proxy, room, runtime
 from usernetes_deploy.node.cluster_api import as_kubelet, wait_for_api
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
@@ -87,13 +87,13 @@ class Supervisor:
         component.start()
         return component
 
-    def network_context(self) -> Context:
+    def network_context(self) -> NodeContext:
         """What this node lends its network backend."""
 
         def spawn(name: str, argv: Sequence[str], stdin: Callable[[], bytes]) -> None:
             self.spawn(name, argv, in_netns=False, stdin=stdin)
 
-        return Context(
+        return NodeContext(
             nr=self.nr,
             spawn=spawn,
             folder=self.config.root,

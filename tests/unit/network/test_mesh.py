@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usernetes_deploy.errors import CommandFailed, Secret, UsageError
-from usernetes_deploy.network.base import Context, Networks, Peer, bridge_conflist, masquerade_rules
+from usernetes_deploy.network.base import Networks, NodeContext, Peer, bridge_conflist, masquerade_rules
 from usernetes_deploy.network.keys import make_key_pair
 from usernetes_deploy.network.mesh import Mesh, backend, uapi
 from usernetes_deploy.network.mesh.uapi import PeerState, from_hex, parse_peers, to_hex
@@ -111,7 +111,7 @@ class FakeNode:
         self.routes = routes
         self.fail = ""
         self.restarted: list[tuple[str, str]] = []
-        self.context = Context(self.nr, self.spawn, folder, folder, folder, folder / "cni", "/netns")
+        self.context = NodeContext(self.nr, self.spawn, folder, folder, folder, folder / "cni", "/netns")
         self.context.restart = lambda name, why: self.restarted.append((name, why))
 
     def nr(self, argv: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:

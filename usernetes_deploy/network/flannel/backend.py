@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.errors import TimedOut, UsageError
-from usernetes_deploy.network.base import Config, Context, Networks, Peer, masquerade_rules, write_conflist
+from usernetes_deploy.network.base import Config, Networks, NodeContext, Peer, masquerade_rules, write_conflist
 from usernetes_deploy.network.flannel import objects
 from usernetes_deploy.network.publish.rootlesskit import Forward, RootlesskitPorts
 
@@ -80,11 +80,11 @@ class Flannel:
         nodes = [objects.node(member.name, networks.pod_cidr(member.index), member.address) for member in members]
         return [*objects.rights(), *nodes]
 
-    def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+    def check(self, config: Config, context: NodeContext) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """Return what this node lacks: the daemon."""
         return context.without(COMPONENT)
 
-    def apply(self, config: Config, context: Context) -> None:
+    def apply(self, config: Config, context: NodeContext) -> None:
         """Publish the UDP port, start flanneld, and make the routes once its interface is there."""
         context.must(["ip", "-batch", "-"], address_batch(config))
         networks = [config["podNetwork"], config["nodeNetwork"]]
@@ -108,7 +108,7 @@ class Flannel:
     def moved(self, config: Config, own: str, peers: Mapping[str, str]) -> None:
         """Not followed: flanneld reads its host's public address once, when it starts."""
 
-    def status(self, config: Config, context: Context) -> Mapping[str, Any]:
+    def status(self, config: Config, context: NodeContext) -> Mapping[str, Any]:
         """Return the MTU, the published port and the overlay's counters in bytes and packets."""
         done = context.nr(["ip", "-json", "-stats", "link", "show", OVERLAY], b"")
         try:
@@ -125,7 +125,7 @@ class Flannel:
             "dropped": counters["tx"].get("dropped", 0) + counters["rx"].get("dropped", 0),
         }
 
-    def _follow(self, context: Context) -> None:
+    def _follow(self, context: NodeContext) -> None:
         """Add the routes to the other nodes' addresses when flanneld has made its interface."""
         ends = time.monotonic() + OVERLAY_TIMEOUT
         while time.monotonic() < ends:
@@ -175,7 +175,7 @@ table ip usernetes-api {{
 """
 
 
-def _argv(config: Config, context: Context, settings: Path) -> list[str]:
+def _argv(config: Config, context: NodeContext, settings: Path) -> list[str]:
     return [
         "nsenter",
         f"--net={context.netns}",
@@ -191,7 +191,7 @@ def _argv(config: Config, context: Context, settings: Path) -> list[str]:
     ]
 
 
-def _publish(config: Config, context: Context) -> None:
+def _publish(config: Config, context: NodeContext) -> None:
     done = context.nr(["ip", "-json", "-4", "address", "show", "tap0"], b"")
     inner = json.loads(done.stdout)[0]["addr_info"][0]["local"]
     port = config["listenPort"]
@@ -199,6 +199,6 @@ def _publish(config: Config, context: Context) -> None:
     ports.add(Forward("udp", port, inner, port, config["address"]))
 
 
-def _routes(config: Config, context: Context) -> None:
+def _routes(config: Config, context: NodeContext) -> None:
     """Make the routes; those that are not possible, as long as there is no overlay, are left out."""
     context.nr(["ip", "-force", "-batch", "-"], route_batch(config).encode())

@@ -17,8 +17,8 @@ from typing import Any
 from usernetes_deploy.errors import Secret, UsageError
 from usernetes_deploy.network.base import (
     Config,
-    Context,
     Networks,
+    NodeContext,
     Peer,
     masquerade_rules,
     write_conflist,
@@ -75,14 +75,14 @@ class Mesh:
         """Return nothing: the mesh asks nothing of the API."""
         return []
 
-    def check(self, config: Config, context: Context) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+    def check(self, config: Config, context: NodeContext) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """Return what this node lacks: the helper, or /dev/net/tun."""
         problems = context.without(HELPER)
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
             problems.append(("/dev/net/tun is not accessible", "usernetes prepare --tags tun"))
         return problems
 
-    def apply(self, config: Config, context: Context) -> None:
+    def apply(self, config: Config, context: NodeContext) -> None:
         """Start the helper, or change the peers of the running one; then addresses, routes, masquerading and CNI."""
         socket = control_socket(context)
         control = Control(socket)
@@ -117,7 +117,7 @@ class Mesh:
         ]
         return {**config, "address": own, "peers": changed}
 
-    def status(self, config: Config, context: Context) -> Mapping[str, Any]:
+    def status(self, config: Config, context: NodeContext) -> Mapping[str, Any]:
         """Return MTU, port, and for each peer the age of its handshake in seconds and the bytes in both directions.
 
         `overflows` counts packets that the kernel dropped because the helper did not read its socket fast enough.
@@ -171,7 +171,7 @@ def helper_input(config: Config) -> bytes:
     return json.dumps({name: config[name] for name in names if name in config}).encode()
 
 
-def control_socket(context: Context) -> Path:
+def control_socket(context: NodeContext) -> Path:
     """Return the path of the helper's control socket."""
     return context.run_folder / "mesh.sock"
 
@@ -219,7 +219,7 @@ def udp_drops(text: str, port: int) -> int:
     return sum(int(row[-1]) for row in rows if len(row) > 1 and row[1].endswith(f":{port:04X}"))
 
 
-def _stale_routes(context: Context, config: Config) -> list[str]:
+def _stale_routes(context: NodeContext, config: Config) -> list[str]:
     done = context.nr(["ip", "-4", "route", "show", "dev", config["interface"]], b"")
     wanted = {allowed.replace("/32", "") for peer in config["peers"] for allowed in peer["allowedIPs"]}
     present = [line.split()[0] for line in done.stdout.decode().splitlines() if line.strip()]

@@ -22,7 +22,7 @@ RETRY = 30.0  # seconds until a port that could not be had is tried again
 MOST_INGRESS = 32  # addresses in a Service's status; more hosts answer all the same
 
 
-class Place(NamedTuple):
+class LocalNode(NamedTuple):
     """Where an exposer stands: `services` is False on a node whose host another node publishes for."""
 
     node: str
@@ -39,7 +39,7 @@ class Exposer:
 
     def __init__(
         self,
-        place: Place,
+        place: LocalNode,
         ports: Ports,
         api: Api,
         objects: Callable[[], tuple[list[Any], list[Any]]],

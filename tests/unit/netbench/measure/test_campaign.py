@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from netbench.measure import probe
-from netbench.measure.campaign import Outcome, locked, run_plan
+from netbench.measure.campaign import CampaignResult, locked, run_plan
 from netbench.plan.document import Plan
 from netbench.plan.runs import known_times
 from netbench.records.record import Record, load_dir
@@ -25,7 +25,7 @@ from usernetes_deploy.errors import HostNotFit, UsageError
 ROOT = Path(__file__).parents[4]
 
 
-def campaign(plan: Plan, out: Path, **options: Any) -> tuple[Outcome, list[Record], list[str]]:
+def campaign(plan: Plan, out: Path, **options: Any) -> tuple[CampaignResult, list[Record], list[str]]:
     said: list[str] = []
     outcome = run_plan(plan, out, say=said.append, **options)
     records, problems = load_dir(out)

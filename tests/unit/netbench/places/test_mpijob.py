@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netbench.measure.campaign import Outcome, run_plan
+from netbench.measure.campaign import CampaignResult, run_plan
 from netbench.places import mpijob
 from netbench.places.base import PlaceError
 from netbench.places.mpijob import MpiJobPlace, split_log
@@ -36,7 +36,9 @@ def place(tmp_path: Path, network: str = "mesh", **options: Any) -> tuple[MpiJob
     return MpiJobPlace(f"mpijob-{network}", HOSTS, client, **{"image": "pause", "ready_within": 1, **options}), pods
 
 
-def campaign(tmp_path: Path, prefix: Path, trouble: str = "", **fields: Any) -> tuple[Outcome, list[Record], Path]:
+def campaign(
+    tmp_path: Path, prefix: Path, trouble: str = "", **fields: Any
+) -> tuple[CampaignResult, list[Record], Path]:
     program, pods = kubectl(tmp_path)
     (pods / "trouble").write_text(trouble)
     plan = small_plan(prefix, **{"places": ["pod-mesh", "mpijob-mesh"], **fields}, cluster={"kubectl": program})

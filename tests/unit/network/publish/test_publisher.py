@@ -10,7 +10,7 @@ import pytest
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network.publish import wishes as found
-from usernetes_deploy.network.publish.publisher import Exposer, Place
+from usernetes_deploy.network.publish.publisher import Exposer, LocalNode
 from usernetes_deploy.network.publish.rootlesskit import PRIVILEGED, TAKEN, Forward, PortError, kind_of
 
 NODE_IP = "10.64.0.1"
@@ -84,7 +84,7 @@ class Node:
         self.ports, self.api = FakePorts(), FakeApi()
         self.services: list[Any] = []
         self.pods: list[Any] = []
-        place = Place("n0", NODE_IP, services, leader)
+        place = LocalNode("n0", NODE_IP, services, leader)
         self.exposer = Exposer(place, self.ports, self.api, lambda: (self.services, self.pods), threading.Event())  # type: ignore[arg-type]
 
     def reasons(self) -> list[tuple[str, str]]:
@@ -251,7 +251,7 @@ def test_the_thread_outlives_an_object_that_it_cannot_read(monkeypatch: pytest.M
 
     monkeypatch.setattr("time.sleep", lambda _: changed.set())
     changed.set()
-    exposer = Exposer(Place("node0", NODE_IP, services=True, leader=False), ports, api, objects, changed)
+    exposer = Exposer(LocalNode("node0", NODE_IP, services=True, leader=False), ports, api, objects, changed)
     with pytest.raises(Enough):
         exposer.run()
     assert ports.numbers() == {30080}
@@ -259,7 +259,7 @@ def test_the_thread_outlives_an_object_that_it_cannot_read(monkeypatch: pytest.M
 
 def test_what_could_not_be_taken_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     ports, found = FakePorts(), [service("web", WEB)]
-    place = Place("node0", NODE_IP, services=True, leader=False)
+    place = LocalNode("node0", NODE_IP, services=True, leader=False)
     api: Any = FakeApi()
     exposer = Exposer(place, ports, api, lambda: (found, []), threading.Event())
     exposer.reconcile()
