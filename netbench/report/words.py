@@ -71,7 +71,7 @@ def place_sentence(study: Study, place: str) -> str:
     if not made:
         return f"No run at {place} can be put beside one at {study.baseline}."
     counts = {kind: [c for c in made if c.verdict.overall == kind] for kind in BADGES}
-    against = f"{len(made)} {'comparison' if len(made) == 1 else 'comparisons'} with {study.baseline}"
+    only = len(made) == 1
     unanimous: tuple[tuple[Overall, str], ...] = (
         ("same", f"as fast as {study.baseline} within {study.margin * 100:g} %"),
         ("slower", f"slower than {study.baseline}"),
@@ -79,7 +79,7 @@ def place_sentence(study: Study, place: str) -> str:
     )
     for kind, words in unanimous:
         if len(counts[kind]) == len(made):
-            return f"{words[0].upper()}{words[1:]} in {'all ' if len(made) > 1 else ''}{against}."
+            return f"{words[0].upper()}{words[1:]} in {'the one comparison' if only else f'all {len(made)} comparisons'}."
     single: tuple[tuple[Overall, str], ...] = (
         ("slower", "slower"),
         ("faster", "faster"),
@@ -88,8 +88,10 @@ def place_sentence(study: Study, place: str) -> str:
         ("undecided", "not decided"),
         ("refused", "not comparable"),
     )
+    if only:
+        return f"The one comparison with {study.baseline}: {next(words for kind, words in single if counts[kind])}."
     parts = [f"{len(counts[kind])} {words}" for kind, words in single if counts[kind]]
-    return f"Of {against}: {', '.join(parts)}."
+    return f"Of {len(made)} comparisons with {study.baseline}: {', '.join(parts)}."
 
 
 def lead(study: Study) -> list[str]:
