@@ -79,7 +79,9 @@ def place_sentence(study: Study, place: str) -> str:
     )
     for kind, words in unanimous:
         if len(counts[kind]) == len(made):
-            return f"{words[0].upper()}{words[1:]} in {'the one comparison' if only else f'all {len(made)} comparisons'}."
+            return (
+                f"{words[0].upper()}{words[1:]} in {'the one comparison' if only else f'all {len(made)} comparisons'}."
+            )
     single: tuple[tuple[Overall, str], ...] = (
         ("slower", "slower"),
         ("faster", "faster"),

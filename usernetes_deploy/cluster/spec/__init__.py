@@ -17,6 +17,7 @@ from usernetes_deploy.cluster.spec.document import (
     read,
 )
 from usernetes_deploy.cluster.spec.fields import (
+    AccessSpec,
     ClusterSpec,
     DeviceSpec,
     EvictionSpec,
@@ -32,6 +33,7 @@ __all__ = [
     "API_VERSION",
     "MAX_NODES",
     "NAME",
+    "AccessSpec",
     "ClusterSpec",
     "DeviceSpec",
     "EvictionSpec",

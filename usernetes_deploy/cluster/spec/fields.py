@@ -85,6 +85,13 @@ class EvictionSpec:
 
 
 @dataclass(frozen=True)
+class AccessSpec:
+    """What others than you may be given."""
+
+    longest_grant: str = _doc("the longest that `usernetes grant --for` allows, as 8h or 2d", "24h")
+
+
+@dataclass(frozen=True)
 class ExtraArgsSpec:
     """Further flags of Kubernetes' programs, without dashes: {audit-log-maxage: "7"}."""
 
@@ -129,6 +136,7 @@ class ClusterSpec:
     )
     manifests: tuple[str, ...] = _doc("files or folders of objects (YAML) that the cluster begins with", ())
     extra_args: ExtraArgsSpec = _doc("", default_factory=ExtraArgsSpec)
+    access: AccessSpec = _doc("", default_factory=AccessSpec)
     metrics: bool = _doc("run metrics-server, for `kubectl top` and autoscalers", False)
     replace_lost: bool = _doc("in a batch job: a free host of the job takes the place of a node that is lost", False)
     bundle: str | None = _doc("digest or folder of the bundle; default: the newest in the cache", None)

@@ -55,6 +55,8 @@ def impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
     for key, size in (("disk", spec.eviction.disk), ("memory", spec.eviction.memory)):
         fits = bool(re.fullmatch(r"0|[1-9]\d*(|[KMGT]i)", size))
         need(f"eviction.{key}", fits, f"expected a size as 500Mi or 2Gi, or 0 for never, got {size!r}")
+    fits = bool(re.fullmatch(r"[1-9]\d{0,5}[mhd]", spec.access.longest_grant))
+    need("access.longestGrant", fits, f"expected a time as 30m, 8h or 2d, got {spec.access.longest_grant!r}")
     need("waitSeconds", spec.wait_seconds > 0, f"expected seconds > 0, got {spec.wait_seconds}")
     need(
         "systemCpus",
