@@ -16,7 +16,7 @@ from tests.users import group_of
 
 pytestmark = pytest.mark.cluster
 SPACE = "granted"  # made for a grant of these tests
-FORBIDDEN, UNAUTHORIZED = "Forbidden", "Unauthorized"
+FORBIDDEN, UNAUTHORIZED = "orbidden", "Unauthorized"
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,8 @@ def test_the_list_says_who_may_do_what_and_tells_no_token(cluster: Cluster) -> N
     ("words", "said"),
     [
         (["taken"], "a grant named taken is valid until"),
-        (["open", "--role", "edit"], "whoever may start them there could read your files"),
+        (["open", "--role", "edit"], "whoever may start or enter them could read your files"),
+        (["all", "--role", "edit", "--namespace", "*"], "pods of some namespaces may be privileged"),
         (["nothing", "--verbs", "create"], "so the grant would allow nothing"),
         (["long", "--for", "48h"], "expected 10m to 24h"),
         (["wrong", "--namespace", SPACE, "--role", "admin", "--quota", "nonsense/=1"], "nonsense"),

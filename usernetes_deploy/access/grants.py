@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.access import objects
-from usernetes_deploy.access.wishes import LEVELS, ROLES, Wish, narrowed
+from usernetes_deploy.access.wishes import LEVELS, ROLES, Wish, may_start_pods, narrowed
 from usernetes_deploy.api import Api, ApiError
 from usernetes_deploy.cluster.files import read_kubeconfig, write_private
 from usernetes_deploy.cluster.state import ClusterState
@@ -63,7 +63,7 @@ def grant(state: ClusterState, wish: Wish) -> Grant:
     with state.locked(), _api(state) as api:
         _refuse_taken(api, state, wish.name)
         rules = _rules(api, wish)
-        fresh = _checked_namespace(api, wish)
+        fresh = _checked_namespace(api, wish, strong=may_start_pods(rules) if rules else wish.role != "view")
         try:
             _apply(api, wish, rules, fresh=fresh)
             token = Secret(_token(api, wish))
@@ -128,23 +128,26 @@ def _rules(api: Api, wish: Wish) -> list[dict[str, Any]]:
     return made
 
 
-def _checked_namespace(api: Api, wish: Wish) -> bool:
+def _checked_namespace(api: Api, wish: Wish, *, strong: bool) -> bool:
     """Whether the namespace has to be made. One whose pods may reach the host's files is refused, unless that is said.
 
-    A pod runs as the user whose cluster it is: with a hostPath volume it reads all that the user can.
+    A pod runs as the user whose cluster it is: with a hostPath volume it reads all that the user can. `strong`: the
+    grant can start pods, or enter them.
     """
-    if wish.where == objects.EVERYWHERE:
-        return False
-    found = _existing(api, f"/api/v1/namespaces/{wish.where}")
-    if found is None:
-        return True
-    level = (found["metadata"].get("labels") or {}).get(objects.POD_SECURITY, "privileged")
+    level, found, label = "privileged", None, ""
+    if wish.where != objects.EVERYWHERE:
+        found = _existing(api, f"/api/v1/namespaces/{wish.where}")
+        if found is None:
+            return True
+        level = (found["metadata"].get("labels") or {}).get(objects.POD_SECURITY, "privileged")
+        label = f", or: usernetes kubectl label namespace {wish.where} {objects.POD_SECURITY}={wish.level}"
     strict = LEVELS.index(level) if level in LEVELS else len(LEVELS)
-    if wish.role != "view" and strict > LEVELS.index(wish.level):
+    if strong and strict > LEVELS.index(wish.level):
+        where = f"the namespace {wish.where}" if found else "some namespaces"
         raise UsageError(
-            f"pods of the namespace {wish.where} may be {level}: whoever may start them there could read your files",
-            remedy=f"--namespace with a new name (it is made), or --pod-security {level} to allow it all the same, or: "
-            f"usernetes kubectl label namespace {wish.where} {objects.POD_SECURITY}={wish.level}",
+            f"pods of {where} may be {level}: whoever may start or enter them could read your files",
+            remedy=f"--namespace with a new name (it is made), or --pod-security {level} to allow it all the same"
+            + label,
         )
     return False
 

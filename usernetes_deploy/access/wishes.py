@@ -20,6 +20,8 @@ LEVELS = ("restricted", "baseline", "privileged")
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|[kMGTP]i?)?")
 SHORTEST = 600  # seconds: the API gives no token for less
+READING = {"get", "list", "watch"}
+HARMLESS = {"configmaps", "services", "events", "leases", "endpoints", "persistentvolumeclaims"}  # to write to
 RULE_FIELDS = {"apiGroups", "resources", "verbs", "resourceNames", "nonResourceURLs"}
 
 
@@ -125,6 +127,25 @@ def narrowed(rules: Sequence[Mapping[str, Any]], verbs: Sequence[str]) -> list[d
         if left:
             kept.append({**rule, "verbs": left})
     return kept
+
+
+def may_start_pods(rules: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the rules could start a pod or enter one; kinds that nobody here knows count as ones that can.
+
+    >>> may_start_pods([{"resources": ["pods", "pods/log"], "verbs": ["get"]}])
+    False
+    >>> may_start_pods([{"resources": ["pods/exec"], "verbs": ["get"]}])
+    True
+    """
+    for rule in rules:
+        for resource in rule.get("resources", ()):
+            kind, _, part = resource.partition("/")
+            part_of_pod = kind == "pods" and part not in ("", "log", "status")
+            enters = kind == "*" or part_of_pod or (kind in ("nodes", "services") and bool(part))
+            writes = kind not in HARMLESS and not set(rule["verbs"]) <= READING
+            if enters or writes:
+                return True
+    return False
 
 
 def _is_rule(rule: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from usernetes_deploy.access.durations import seconds, shown
-from usernetes_deploy.access.wishes import narrowed, read_rules, wish
+from usernetes_deploy.access.wishes import may_start_pods, narrowed, read_rules, wish
 from usernetes_deploy.errors import UsageError
 
 
@@ -38,7 +38,7 @@ def test_a_grant_is_by_default_to_look_at_one_namespace_for_an_hour() -> None:
 )
 def test_what_cannot_be_is_refused_with_one_message(words: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        wish(**{"name": "a", **words})  # type: ignore[arg-type]
+        wish(**{"name": "a", **words})
 
 
 def test_rules_are_read_as_a_list_or_from_a_role(tmp_path: Path) -> None:
@@ -70,3 +70,24 @@ def test_verbs_only_take_away() -> None:
 def test_times_are_read_and_shown() -> None:
     assert [seconds(text, "--for") for text in ("30s", "10m", "8h", "2d")] == [30, 600, 28800, 172800]
     assert [shown(number) for number in (-5, 0, 119, 120, 7199, 7200)] == ["0s", "0s", "119s", "2m", "119m", "2h"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "verbs", "strong"),
+    [
+        ("pods", "get,list,watch", False),
+        ("pods", "create", True),
+        ("jobs", "patch", True),
+        ("*", "get", True),
+        ("*", "*", True),
+        ("pods/log", "get", False),
+        ("pods/exec", "get", True),
+        ("nodes/proxy", "get", True),
+        ("nodes", "list", False),
+        ("configmaps", "create,delete", False),
+        ("rayclusters", "create", True),
+        ("serviceaccounts", "impersonate", True),
+    ],
+)
+def test_rights_that_lead_into_pods_are_known(resources: str, verbs: str, strong: bool) -> None:
+    assert may_start_pods([{"resources": [resources], "verbs": verbs.split(",")}]) is strong
