@@ -140,10 +140,9 @@ def may_start_pods(rules: Sequence[Mapping[str, Any]]) -> bool:
     for rule in rules:
         for resource in rule.get("resources", ()):
             kind, _, part = resource.partition("/")
-            part_of_pod = kind == "pods" and part not in ("", "log", "status")
-            enters = kind == "*" or part_of_pod or (kind in ("nodes", "services") and bool(part))
+            inward = kind in ("pods", "nodes", "services") and part not in ("", "log", "status")
             writes = kind not in HARMLESS and not set(rule["verbs"]) <= READING
-            if enters or writes:
+            if kind == "*" or inward or writes:
                 return True
     return False
 

@@ -84,6 +84,7 @@ def test_times_are_read_and_shown() -> None:
         ("pods/exec", "get", True),
         ("nodes/proxy", "get", True),
         ("nodes", "list", False),
+        ("services/status", "get", False),
         ("configmaps", "create,delete", False),
         ("rayclusters", "create", True),
         ("serviceaccounts", "impersonate", True),
