@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ import pytest
 from cryptography import x509
 
 from tests.hosts.clusters import Account, Cluster, bring_up, wait_for
+from usernetes_deploy.node.config import KUBELET_CERTIFICATE
 
 pytestmark = pytest.mark.cluster
 
@@ -33,6 +36,14 @@ def administrators(path: Path) -> int:
     return x509.load_pem_x509_certificate(pem).serial_number
 
 
+def kubelets(cluster: Cluster, number: int) -> str:
+    """The certificate of a node's kubelet, as it lies in the node."""
+    done = cluster.usernetes("shell", f"node{number}", "--", "cat", str(KUBELET_CERTIFICATE))
+    assert done.returncode == 0, done.stderr
+    assert x509.load_pem_x509_certificate(done.stdout.encode()).serial_number
+    return done.stdout
+
+
 def test_all_certificates_are_new_and_pods_run_on(account: Account) -> None:
     cluster = bring_up(account, "renewed", "--nodes", "2")
     try:
@@ -42,6 +53,7 @@ def test_all_certificates_are_new_and_pods_run_on(account: Account) -> None:
         cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
         before = cluster.get("pod", "web")["status"]["containerStatuses"][0]["containerID"]
         kubeconfig = account.state / "renewed" / "kubeconfig"
+        first = kubelets(cluster, 1)
         api, admin = served(cluster), administrators(kubeconfig)
         assert api and admin
         done = account.usernetes("renew", "--cluster", "renewed")
@@ -54,5 +66,13 @@ def test_all_certificates_are_new_and_pods_run_on(account: Account) -> None:
         assert cluster.kubectl("exec", "web", "--", "echo", "here") == "here\n"  # the kubelet's own, too
         status = cluster.get("pod", "web")["status"]["containerStatuses"][0]
         assert (status["containerID"], status["restartCount"]) == (before, 0)
+        renewed = kubelets(cluster, 1)
+        assert renewed != first
+        assert all(node["certificates"]["daysLeft"] in (364, 365) for node in cluster.status()["nodes"])
+
+        os.kill(int((cluster.node_folder(1) / "rk" / "child_pid").read_text()), signal.SIGKILL)
+        wait_for(lambda: cluster.status()["nodes"][1]["restarts"] == 1, "the keeper starts the node again")
+        wait_for(lambda: cluster.status()["healthy"], "the cluster is well again")
+        assert kubelets(cluster, 1) == renewed
     finally:
         account.usernetes("down", "--cluster", "renewed")

@@ -19,7 +19,7 @@ from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.spec import ClusterSpec, load
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Host, on_all
-from usernetes_deploy.phases.issue_credentials import issue
+from usernetes_deploy.phases.issue_credentials import ends, issue
 
 RENEW_SECONDS = 60.0
 
@@ -47,6 +47,9 @@ def renew(state: ClusterState, report: Report, program: Path) -> list[str]:
             outcome = on_all((member.host for member in members.values()), hand_over, deadline=RENEW_SECONDS + 10)
         finally:
             launcher.close()
+        for name in outcome.results:
+            record.members.update(name, certificates_end=ends(files[name]))
+        state.write(record.document())  # a node that did not take them is warned of by `status`, in its time
         state.write_secret("kubeconfig", identities.administrator(spec.name, record.server))
         for target in merging.merged_into(state.directory):
             merging.merge(state.directory, state.name, target, switch=False)

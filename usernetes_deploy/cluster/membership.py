@@ -81,6 +81,7 @@ class Member:
     lost: str = ""  # when it was seen to be lost, for good or not
     silent: bool = False  # it left without an answer: something of it may still be on its host
     replaced_by: str = ""
+    certificates_end: str = ""  # of those that it was handed last
 
     @property
     def at(self) -> Place:

@@ -84,6 +84,7 @@ def written(members: Membership) -> list[dict[str, Any]]:
             "lost": member.lost,
             "silent": member.silent,
             "replacedBy": member.replaced_by,
+            "certificatesEnd": member.certificates_end,
             "host": {"name": member.host.name, "address": member.host.address, "where": member.host.where},
             **(_place_written(member.place) if member.place else {}),
             "publicKey": member.public_key,
@@ -142,6 +143,7 @@ def _member(entry: Mapping[str, Any]) -> Member:
         lost=str(entry["lost"]),
         silent=bool(entry["silent"]),
         replaced_by=str(entry["replacedBy"]),
+        certificates_end=str(entry.get("certificatesEnd", "")),  # records of earlier versions have none
     )
 
 

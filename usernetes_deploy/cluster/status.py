@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,23 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
 
 
 def certificates_of(state: ClusterState) -> dict[str, Any]:
-    """When the administrator's certificate ends: all were issued together, or renewed together."""
+    """When the administrator's certificate ends: all are renewed together, but for nodes that do not answer."""
     try:
         user = read_kubeconfig(state.kubeconfig).user
-        ends = pki.ends(base64.b64decode(user["client-certificate-data"]).decode())
+        return left_until(pki.ends(base64.b64decode(user["client-certificate-data"]).decode()).isoformat())
     except (UsernetesError, ValueError, KeyError):
+        return left_until("")
+
+
+def left_until(ends: str) -> dict[str, Any]:
+    """A time (ISO 8601; "" is not known) and the days until then.
+
+    >>> left_until("")
+    {'ends': None, 'daysLeft': None}
+    """
+    if not ends:
         return {"ends": None, "daysLeft": None}
-    return {"ends": ends.isoformat(), "daysLeft": (ends - datetime.now(UTC)).days}
+    return {"ends": ends, "daysLeft": (datetime.fromisoformat(ends) - datetime.now(UTC)).days}
 
 
 def ask_api(state: ClusterState) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -129,6 +139,7 @@ def node_status(
         "outer": place.outer,
         "snapshotter": node.get("snapshotter"),
         "directory": member.directory,
+        "certificates": left_until(member.certificates_end),
         "keeper": keeper.get("pid") or member.handle.get("pid"),
         "components": node.get("components", []),
         "threads": node.get("threads", []),
@@ -140,17 +151,26 @@ def node_status(
     }
 
 
-def expiry_words(certificates: Mapping[str, Any]) -> list[str]:
-    """A warning when the certificates end soon.
+def expiry_words(certificates: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]] = ()) -> list[str]:
+    """A warning when all certificates end soon, or one for each node whose do: it missed `renew`.
 
     >>> expiry_words({"ends": "2026-12-01T00:00:00+00:00", "daysLeft": 4})
     ['CERTS   end in 4 days (2026-12-01T00:00:00+00:00); fix: usernetes renew']
     """
+    if _soon(certificates):
+        return [f"CERTS   {_when(certificates)}; fix: usernetes renew"]
+    late = [node for node in nodes if _soon(node["certificates"])]
+    return [f"CERTS   of {node['name']} {_when(node['certificates'])}; fix: usernetes renew" for node in late]
+
+
+def _soon(certificates: Mapping[str, Any]) -> bool:
     left = certificates["daysLeft"]
-    if left is None or left >= WARN_DAYS:
-        return []
-    when = f"end in {left} days" if left >= 0 else "HAVE ENDED"
-    return [f"CERTS   {when} ({certificates['ends']}); fix: usernetes renew"]
+    return left is not None and left < WARN_DAYS
+
+
+def _when(certificates: Mapping[str, Any]) -> str:
+    left, ends = certificates["daysLeft"], certificates["ends"]
+    return f"end in {left} days ({ends})" if left >= 0 else f"HAVE ENDED ({ends})"
 
 
 def is_well(node: Mapping[str, Any]) -> bool:
@@ -170,7 +190,7 @@ def text(found: Mapping[str, Any]) -> str:
         + (f"ready, {api['latencyMs']} ms" if api["ready"] else f"NOT READY: {api['error']}"),
         "DNS     " + (f"answers in {dns['ms']} ms" if dns and dns["ok"] else f"NO ANSWER: {dns and dns['error']}"),
         *outside_words(dns and dns.get("outside")),
-        *expiry_words(found["certificates"]),
+        *expiry_words(found["certificates"], found["nodes"]),
         "limits  "
         + (
             "enforced (delegated cgroups)"

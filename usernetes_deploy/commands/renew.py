@@ -14,8 +14,7 @@ from usernetes_deploy.jobs import records
 def renew(_: Context, cluster: str | None = None, quiet: bool = False) -> None:
     """Issue all certificates of a running cluster anew, for a year; pods run on, the kubeconfig is a new one.
 
-    `usernetes status` says when they end, and warns 30 days before. A node that is started again by its keeper begins
-    with the certificates of its first start: after such a restart, renew once more.
+    `usernetes status` says when they end, and warns 30 days before, of a node that did not answer here as well.
 
     Examples:
 

@@ -113,11 +113,12 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         print(json.dumps(RootlesskitPorts(str(options.directory / "rk" / "api.sock")).published()))
     elif options.verb in ("network", "renew"):
-        from usernetes_deploy.node.control import ask
+        from usernetes_deploy.node.control import KEEPER, SUPERVISOR, ask
 
         said = json.load(sys.stdin)
         request = {"network": said} if options.verb == "network" else {"files": said["files"]}
-        ask(options.directory / "control.sock", {"verb": options.verb, **request})
+        ask(options.directory / KEEPER, {"verb": "remember", **request})  # or a node that dies begins with the old ones
+        ask(options.directory / SUPERVISOR, {"verb": options.verb, **request})
     else:
         _on_a_folder(options)
     return 0

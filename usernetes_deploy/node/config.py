@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ KUBERNETES = Path("/etc/kubernetes")
 REGISTRIES = RUN / "registries"  # containerd's hosts.toml and CAs, a folder a registry; they may hold passwords
 COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")  # a tmpfs of the node's own, with links to the host's
 PKI = KUBERNETES / "pki"
+KUBELET_CERTIFICATE = PKI / "kubelet.crt"
 ENCRYPTION = str(KUBERNETES / "encryption.json")  # how the API server encrypts Secrets for etcd
 API_PORT = 6443  # inside the node
 POD_CPUS = "USERNETES_POD_CPUS"  # how the OCI runtime wrapper is told `pod_cpus`
@@ -90,6 +92,18 @@ class NodeConfig(NamedTuple):
     def binary(self, name: str) -> str:
         """Path of a binary of the bundle."""
         return str(Path(self.bundle) / "bin" / name)
+
+    def renewed(self, request: Mapping[str, Any]) -> NodeConfig:
+        """With what a running node was told: `files` of its start with other contents, another `network` of its own.
+
+        The private key of the network stays. Raises `UsernetesError` for files that the node has not.
+        """
+        files: Mapping[str, str] = request.get("files", {})
+        unknown = sorted(set(files) - set(self.files))
+        if unknown:
+            raise UsernetesError(f"this node has no such file: {', '.join(unknown)}")
+        network = {**request.get("network", self.network), "privateKey": self.network["privateKey"]}
+        return self._replace(files={**self.files, **files}, network=network)
 
     def to_json(self) -> bytes:
         """The blob."""

@@ -1,4 +1,7 @@
-"""How a running node is talked to: one JSON request a connection, on a socket in the node's folder (0600 in 0700)."""
+"""How a running node is talked to: one JSON request a connection, on sockets in the node's folder (0600 in 0700).
+
+Its supervisor answers at `SUPERVISOR`; its keeper, which starts the node again when it dies, at `KEEPER`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ import json
 import os
 import socket
 import struct
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,36 +25,74 @@ from usernetes_deploy.threads import Begin
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
+SUPERVISOR, KEEPER = "control.sock", "keeper.sock"
+SLOW = 5.0  # seconds for a request to come, where one has to wait for the other
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
 def serve(path: Path, handlers: Mapping[str, Handler], begin: Begin = threads.begin) -> None:
     """Answer requests ``{"verb": ...}`` in the background with ``{"ok": ...}`` or ``{"error": ...}``."""
+    listener = _listen(path)
+
+    def loop() -> None:
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=_answer, args=(connection, handlers), daemon=True).start()
+
+    begin("control", loop)
+
+
+@contextlib.contextmanager
+def serving(path: Path, handlers: Mapping[str, Handler]) -> Iterator[None]:
+    """Answer requests for the length of the block, one after the other; after it no thread of this runs any more."""
+    listener = _listen(path)
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:
+                if not ended.is_set():
+                    print(f"{path.name}: {error.strerror}; again in 1 s", file=sys.stderr, flush=True)
+                    ended.wait(1)
+                continue
+            connection.settimeout(SLOW)
+            _answer(connection, handlers)
+
+    thread = threading.Thread(target=loop, name=path.name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
+        thread.join(SLOW + 1)
+        listener.close()
+        path.unlink(missing_ok=True)
+
+
+def _listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     os.fchmod(listener.fileno(), 0o600)
     listener.bind(str(path))
     listener.listen(16)
+    return listener
 
-    def answer(connection: socket.socket) -> None:
-        # A caller that hangs up early gets no answer: it is told when the stream is closed at the latest.
-        with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
-            try:
-                line = stream.readline()  # whoever it is: a refusal before would cut the caller off
-                if _uid_of(connection) != os.getuid():
-                    raise UsernetesError("another user's process may not ask this node")
-                request = json.loads(line)
-                reply: dict[str, Any] = {"ok": handlers[request["verb"]](request)}
-            except Exception as error:  # whatever it is, the caller has to know
-                reply = {"error": str(error) or type(error).__name__}
-            stream.write(json.dumps(reply, default=str).encode() + b"\n")
 
-    def loop() -> None:
-        while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-    begin("control", loop)
+def _answer(connection: socket.socket, handlers: Mapping[str, Handler]) -> None:
+    # A caller that hangs up early gets no answer: it is told when the stream is closed at the latest.
+    with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
+        try:
+            line = stream.readline()  # whoever it is: a refusal before would cut the caller off
+            if _uid_of(connection) != os.getuid():
+                raise UsernetesError("another user's process may not ask this node")
+            request = json.loads(line)
+            reply: dict[str, Any] = {"ok": handlers[request["verb"]](request)}
+        except Exception as error:  # whatever it is, the caller has to know
+            reply = {"error": str(error) or type(error).__name__}
+        stream.write(json.dumps(reply, default=str).encode() + b"\n")
 
 
 def _uid_of(connection: socket.socket) -> int:

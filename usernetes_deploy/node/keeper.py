@@ -2,6 +2,7 @@
 
 Killing the keeper ends the node completely: rootlesskit gets SIGKILL with its parent, the PID namespace goes with it.
 The blob stays in the keeper's memory; rootlesskit and the supervisor read it from a sealed anonymous file on stdin.
+What a running node is told later, as renewed certificates, is told to its keeper too: the next start begins with that.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from usernetes_deploy import cpus
 from usernetes_deploy.errors import UsernetesError
-from usernetes_deploy.node import cgroups, folder, rootlesskit
+from usernetes_deploy.node import cgroups, control, folder, rootlesskit
 from usernetes_deploy.node.config import NodeConfig
 from usernetes_deploy.node.process import FIRST_BACKOFF, LONGEST_BACKOFF, how_it_ended
 from usernetes_deploy.node.procfs import child_named, start_time, wait_for_end
@@ -210,9 +211,14 @@ class Keeper:
         self._why = ""
         watch = threading.Thread(target=self._watch, args=(self._child,), daemon=True)
         watch.start()
-        code = self._child.wait()
+        with control.serving(self.config.root / control.KEEPER, {"remember": self.remember}):
+            code = self._child.wait()
         watch.join(1)  # so that no thread runs when the next child is forked
         return code
+
+    def remember(self, request: Mapping[str, Any]) -> None:
+        """Begin with this the next time; raises `UsernetesError` for what is not of this node."""
+        self.config = self.config.renewed(request)
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """`_watch_outer`, again after whatever goes wrong; ends with the child."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBELET_CERTIFICATE, KUBERNETES, PKI, RUN, NodeConfig
 
 ROOT = Path("/var/lib/kubelet")
 
@@ -30,7 +30,7 @@ def configuration(config: NodeConfig, limits: Mapping[str, int] | None = None) -
             "x509": {"clientCAFile": str(PKI / "ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(PKI / "kubelet.crt"),
+        "tlsCertFile": str(KUBELET_CERTIFICATE),
         "tlsPrivateKeyFile": str(PKI / "kubelet.key"),
         "address": config.node_ip,
         "healthzPort": 0,

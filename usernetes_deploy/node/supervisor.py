@@ -131,7 +131,7 @@ class Supervisor:
         filesystem.write_files(config)
         begin, answers = self.status.threads.begin, Answers(self.status, self.network, self.netns, self.nr)
         handlers = {"status": answers.status, "network": self._change_network, "renew": self._renew}
-        control.serve(config.root / "control.sock", handlers, begin)
+        control.serve(config.root / control.SUPERVISOR, handlers, begin)
         NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start(begin)
         self.status.mark("prepared")
         if config.control_plane:
@@ -251,11 +251,8 @@ class Supervisor:
 
     def _renew(self, request: Mapping[str, Any]) -> None:
         """Take new keys and certificates, and have those that read them start again; pods run on."""
-        files: Mapping[str, str] = request["files"]
-        unknown = sorted(set(files) - set(self.config.files))
-        if unknown:
-            raise UsernetesError(f"this node has no such file: {', '.join(unknown)}")
-        filesystem.write_secrets(files)
+        self.config.renewed(request)  # for what is wrong with it
+        filesystem.write_secrets(request["files"])
         for name in READ_CERTIFICATES:
             if name in self.status.components:
                 self.status.components[name].restart("its certificates were renewed")

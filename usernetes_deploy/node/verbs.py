@@ -15,7 +15,7 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.node import folder
-from usernetes_deploy.node.control import ask
+from usernetes_deploy.node.control import SUPERVISOR, ask
 from usernetes_deploy.node.keeper import Keeper
 from usernetes_deploy.node.process import tail
 from usernetes_deploy.node.procfs import own_processes, start_time
@@ -85,7 +85,7 @@ def status(directory: Path, *, brief: bool = False) -> dict[str, Any]:
     keeper = folder.read(directory / folder.KEEPER)
     try:
         node = (
-            ask(directory / "control.sock", {"verb": "status"})
+            ask(directory / SUPERVISOR, {"verb": "status"})
             if keeper and not brief
             else folder.read(directory / "status.json")
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster import pki
 from usernetes_deploy.cluster.addressing import api_inside, server_names
 from usernetes_deploy.cluster.blob import Software, first_objects, node_config
 from usernetes_deploy.cluster.identities import Credentials, Identities
@@ -11,7 +14,7 @@ from usernetes_deploy.cluster.pki import KeyPair
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Networks
-from usernetes_deploy.node.config import KUBERNETES, NodeConfig
+from usernetes_deploy.node.config import KUBELET_CERTIFICATE, KUBERNETES, NodeConfig
 from usernetes_deploy.phases.stage_bundle import staged
 
 
@@ -29,6 +32,8 @@ class IssueCredentials:
         identities = Identities.from_secret(up.state.read_secret("secrets.json")) if up.others else Identities.make()
         credentials = issue(identities, up.newcomers, up.plan.networks, up.spec)
         up.nodes = configurations(up, credentials)
+        for name, files in credentials.files.items():
+            up.members.update(name, certificates_end=ends(files))
         if not up.others:
             up.state.write_secret("kubeconfig", identities.administrator(up.spec.name, up.plan.server))
             up.state.write_secret("secrets.json", identities.to_secret())
@@ -43,6 +48,11 @@ def issue(identities: Identities, newcomers: list[Member], networks: Networks, s
     proxy = identities.proxy_credential()
     files = {member.name: files_of(identities, member, networks, spec, proxy) for member in newcomers}
     return Credentials(files, identities.ca.pair.certificate)
+
+
+def ends(files: Mapping[str, str]) -> str:
+    """When a node's certificates end (ISO 8601): all of them are issued at the same time."""
+    return pki.ends(files[str(KUBELET_CERTIFICATE)]).isoformat()
 
 
 def files_of(

@@ -52,10 +52,17 @@ def test_a_node_that_did_not_take_them_is_named_and_the_kubeconfig_is_new_all_th
             raise UsernetesError("no route to host", node=host.name)
         return Completed(argv, 0, "", "")
 
+    record = cluster.state.record()
+    for name in ("node0", "node1"):
+        record.members.update(name, certificates_end="2026-03-01T00:00:00+00:00")
+    cluster.state.write(record.document())
     cluster.launcher._answers["renew"] = refuse
     with pytest.raises(NodeFailures, match="node1: no route to host"):
         renewal.renew(cluster.state, Report(io.StringIO()), Path("node.pyz"))
     assert certificates_of(cluster.state)["ends"]
+    ends = {member.name: member.certificates_end for member in cluster.state.record().members}
+    assert ends["node0"]
+    assert ends["node1"] == "2026-03-01T00:00:00+00:00"
 
 
 def test_an_authority_outlasts_what_it_issues() -> None:
@@ -67,3 +74,14 @@ def test_an_authority_outlasts_what_it_issues() -> None:
 @pytest.mark.parametrize(("left", "words"), [(None, 0), (30, 0), (29, 1), (-1, 1)])
 def test_status_warns_thirty_days_before(left: int | None, words: int) -> None:
     assert len(expiry_words({"ends": "2026-12-01", "daysLeft": left})) == words
+
+
+def test_a_node_that_missed_the_renewal_is_warned_of_by_its_name() -> None:
+    nodes = [
+        {"name": "node0", "certificates": {"ends": "2027-12-01", "daysLeft": 364}},
+        {"name": "node1", "certificates": {"ends": "2026-12-01", "daysLeft": 3}},
+        {"name": "node2", "certificates": {"ends": None, "daysLeft": None}},
+    ]
+    assert expiry_words({"ends": "2027-12-01", "daysLeft": 364}, nodes) == [
+        "CERTS   of node1 end in 3 days (2026-12-01); fix: usernetes renew"
+    ]

@@ -20,7 +20,7 @@ import pytest
 from tests.unit.node.made_up import config
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.launch import nodezip
-from usernetes_deploy.node import verbs
+from usernetes_deploy.node import control, verbs
 from usernetes_deploy.node.folder import make
 from usernetes_deploy.node.procfs import own_processes, start_time
 from usernetes_deploy.node.rootlesskit import rootlesskit_argv
@@ -216,6 +216,34 @@ def test_the_configuration_is_on_stdin_and_nowhere_else(
     on_disk = b"".join(path.read_bytes() for path in (tmp_path / "n").rglob("*") if path.is_file())
     assert b"the-mesh-key" not in on_disk
     assert b"the-ca-key" not in on_disk
+
+
+def told(tmp_path: Path, request: dict[str, Any]) -> Any:
+    return control.ask(tmp_path / "n" / control.KEEPER, {"verb": "remember", **request})
+
+
+def test_a_node_that_is_started_again_begins_with_what_it_was_told_since(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keep()
+    first = int(until(lambda: lines(tmp_path / "pids"))[0])
+    until((tmp_path / "n" / control.KEEPER).exists)
+    told(tmp_path, {"files": {"/etc/kubernetes/pki/ca.key": "the-next-key"}})
+    told(tmp_path, {"network": {"backend": "mesh", "peers": ["node9"]}})
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len(lines(tmp_path / "pids")) == 2)
+    found = written(tmp_path / "stdin")
+    assert found["files"] == {"/etc/kubernetes/pki/ca.key": "the-next-key"}
+    assert found["network"] == {"backend": "mesh", "peers": ["node9"], "privateKey": "the-mesh-key"}
+
+
+def test_a_keeper_takes_no_file_that_its_node_has_not(
+    keep: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    keep()
+    until((tmp_path / "n" / control.KEEPER).exists)
+    with pytest.raises(UsernetesError, match="this node has no such file: /etc/passwd"):
+        told(tmp_path, {"files": {"/etc/passwd": ""}})
 
 
 @pytest.mark.parametrize("verb", ["run", "start"])
