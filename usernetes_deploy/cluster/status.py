@@ -146,6 +146,7 @@ def node_status(
         "network": node.get("network"),
         "dns": node.get("dns"),
         "images": node.get("images", []),
+        "disk": node.get("disk"),
         "limits": node.get("limits", {}),
         "phases": node.get("phases", {}),
     }
@@ -177,7 +178,8 @@ def is_well(node: Mapping[str, Any]) -> bool:
     """Whether a node is Ready, has nothing to complain of, and nothing that it does is down."""
     down = [item for item in node["components"] if item["state"] in ("backing off", "stopped")]
     down += [item for item in node["threads"] if not item["working"]]
-    return bool(node["ready"] and node["alive"]) and not node["problems"] and not down
+    full = node["disk"] and node["disk"]["full"]
+    return bool(node["ready"] and node["alive"]) and not node["problems"] and not down and not full
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -216,6 +218,7 @@ def text(found: Mapping[str, Any]) -> str:
     lines.append(table(rows))
     for node in found["nodes"]:
         lines += [f"{node['name']}: {problem}" for problem in [*node["problems"], *filter(None, [node["error"]])]]
+        lines += disk_words(node["name"], node["disk"])
         if not node["alive"] and not node["error"]:
             who = f"its keeper (pid {node['keeper']}) is gone" if node["keeper"] else "it has no keeper"
             lines.append(f"{node['name']}: {who}; its logs are in {node['directory']}/logs")
@@ -251,6 +254,34 @@ def outside_words(outside: Mapping[str, Any] | None) -> list[str]:
     rest = [server for server in outside["asked"] if server not in outside["silent"]]
     remedy = "fix: name one that the first host reaches: usernetes up --set network.nameservers=[ADDRESS]"
     return [line + (f"; asking {rest[0]}" if rest else f"; {remedy}")]
+
+
+def disk_words(node: str, disk: Mapping[str, Any] | None) -> list[str]:
+    """A line about a disk that is nearly full: what is left, and what of it is the node's own.
+
+    >>> parts = {"containerd": 3 << 30, "logs": 1 << 20}
+    >>> disk = {"path": "/data/ab-0", "size": 9 << 30, "left": 0, "percent": 100, "full": True, "parts": parts}
+    >>> print(*disk_words("node0", disk))
+    node0: the disk of /data/ab-0 is FULL (0 MiB of 9.0 GiB left); the node has containerd 3.0 GiB, logs 1 MiB there; \
+fix: make room there, or start the cluster elsewhere: usernetes up --set storage.nodeDirectory=DIR
+    """
+    if not disk or not (disk["full"] or disk["parts"]):
+        return []
+    how = "FULL" if disk["full"] else f"{disk['percent']} % full"
+    own = ", ".join(f"{name} {size_words(size)}" for name, size in list(disk["parts"].items())[:4] if size >= 1 << 20)
+    return [
+        f"{node}: the disk of {disk['path']} is {how} ({size_words(disk['left'])} of {size_words(disk['size'])} left); "
+        f"the node has {own or 'next to nothing'} there; "
+        "fix: make room there, or start the cluster elsewhere: usernetes up --set storage.nodeDirectory=DIR"
+    ]
+
+
+def size_words(size: int) -> str:
+    """
+    >>> size_words(3 << 20), size_words(3 << 30)
+    ('3 MiB', '3.0 GiB')
+    """
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
 def network_words(network: Mapping[str, Any] | None) -> str:

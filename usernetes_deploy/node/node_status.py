@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.network import resolvers
-from usernetes_deploy.node import control
+from usernetes_deploy.node import control, room
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, NodeConfig
 from usernetes_deploy.node.network_part import NetworkPart
 from usernetes_deploy.node.process import Component
@@ -118,6 +118,7 @@ class Answers:
                 "outside": self._outside() if config.control_plane else None,
             },
             "images": self._images(),
+            "disk": room.disk(config),
             "limits": {name: resource.getrlimit(number)[0] for name, number in LIMITS},
         }
 

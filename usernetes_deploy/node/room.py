@@ -6,21 +6,26 @@ left: it is started again with `limits`, which pods do not notice, and stays so.
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from usernetes_deploy.node.cgroups import MOUNT
 from usernetes_deploy.node.config import NodeConfig
 
 NEVER = "0"
 LOOK = 10.0  # seconds between looks
+DU_SECONDS = 5.0  # for measuring what takes the space; who asks for the status waits for it
 # So much above the limit the kubelet begins to watch: more than a disk takes in between two looks, in bytes.
 AHEAD_ON_DISK = 8 << 30
 AHEAD_IN_MEMORY = 8  # one such part of the host's
 MARGIN = 512 << 20  # bytes that may be filled while a kubelet starts
 UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+NEARLY_FULL = 90  # per cent, from which on people are told what fills the disk
+FULL = 64 << 20  # bytes: etcd's next log would not fit
 QUANTITY = re.compile(r"(\d+)(|[KMGT]i)")
 
 
@@ -83,6 +88,42 @@ def limits(config: NodeConfig, cgroup: Path = MOUNT) -> dict[str, int]:
         for one in look(config, cgroup)
         for name in one.signals
     }
+
+
+def disk(config: NodeConfig) -> dict[str, Any]:
+    """The disk of the node's folder: sizes in bytes, and what the folder's parts take when the disk is nearly full.
+
+    ::
+
+        {"path": "/var/tmp/usernetes-1000/ab-0", "size": 1 << 30, "left": 4096, "percent": 100, "full": True,
+         "parts": {"containerd": 12 << 20, "logs": 8192}}
+    """
+    found = os.statvfs(config.root)
+    used, left = (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize
+    percent = math.ceil(100 * used / (used + left)) if used + left else 100  # as df counts
+    return {
+        "path": str(config.root),
+        "size": found.f_blocks * found.f_frsize,
+        "left": left,
+        "percent": percent,
+        "full": left < FULL,
+        "parts": parts(config.root) if percent >= NEARLY_FULL or left < FULL else {},
+    }
+
+
+def parts(root: Path) -> dict[str, int]:
+    """What each folder in `root` takes of its disk, in bytes, the largest first."""
+    folders = sorted(str(path) for path in root.iterdir() if path.is_dir())
+    # Some vanish while they are measured; what is there is what counts.
+    argv = ["du", "-skx", "--", *folders]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=DU_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    sizes = {
+        Path(path).name: int(size) << 10 for size, _, path in (s.partition("\t") for s in done.stdout.splitlines())
+    }
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def in_use(cgroup: Path) -> int:

@@ -55,6 +55,30 @@ def test_of_memory_what_the_nodes_own_cgroup_uses_counts_without_its_idle_files(
     assert "memory.available" not in room.limits(config(tmp_path), tmp_path)
 
 
+def test_what_fills_a_disk_is_measured_only_when_it_is_nearly_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "containerd").mkdir()
+    (tmp_path / "containerd" / "layer").write_bytes(b"x" * (1 << 20))
+
+    def filled(blocks: int) -> None:
+        answer = SimpleNamespace(f_blocks=100000, f_bfree=100000 - blocks, f_bavail=99000 - blocks, f_frsize=4096)
+        monkeypatch.setattr(os, "statvfs", lambda _: answer)
+
+    filled(80000)
+    found = room.disk(config(tmp_path))
+    assert (found["percent"], found["full"], found["parts"]) == (81, False, {})
+    filled(90000)
+    monkeypatch.setattr(room, "FULL", 16 << 20)
+    found = room.disk(config(tmp_path))
+    assert (found["percent"], found["full"], found["left"]) == (91, False, 9000 * 4096)
+    assert list(found["parts"]) == ["containerd", "logs"]
+    assert found["parts"]["containerd"] >= 1 << 20
+    filled(99000)
+    assert (room.disk(config(tmp_path))["percent"], room.disk(config(tmp_path))["full"]) == (100, True)
+
+
 @pytest.mark.parametrize("quantity", ["", "5%", "1G", "-1Gi", "1.5Gi"])
 def test_what_is_no_size_is_refused(quantity: str) -> None:
     with pytest.raises(ValueError, match="expected a size"):
