@@ -56,22 +56,22 @@ def read(name):
 while glob.glob(path + "*") or any(path.encode() in read(name) for name in glob.glob("/proc/[0-9]*/cmdline")):
     time.sleep(0.02)
 """
-# What is left on a host of any node of this user, or of its job, after up to ten seconds. The job's id comes on stdin.
+# What is left on a host of any node of this user, or of its job, after up to ten seconds. It comes on stdin, after a
+# line with the job's id, so that no command line holds what is looked for.
 LEFT = """
-import glob, os, sys, time
-job = sys.stdin.readline().strip()
+import glob, os, time
 folders = ["/var/tmp/usernetes-%d/*-[0-9]*", "/tmp/usernetes-%d/*-[0-9]*"]
 state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
 paths = [folder % os.getuid() for folder in folders]
 paths += [state + "/usernetes/job-" + job + "/cluster.json", state + "/usernetes/.jobs/" + job + ".json"]
 def read(name):
-    try: return open(name, "rb").read().replace(b"\0", b" ").decode(errors="replace")
+    try: return open(name, "rb").read().replace(bytes(1), b" ").decode(errors="replace")
     except OSError: return ""
 def look():
     found = [path for pattern in paths for path in glob.glob(pattern)]
     for name in glob.glob("/proc/[0-9]*/cmdline"):
         words = read(name)
-        if "/usernetes-%d/" % os.getuid() in words and "/bundle/" not in words or "usernetes job" in words:
+        if "/usernetes-%d/" % os.getuid() in words or "usernetes job" in words:
             found.append(words)
     return found
 ends = time.time() + 10
@@ -181,9 +181,10 @@ def cancelled_round(nodes: int, bundle: str | None, moment: float) -> tuple[str,
         wrong.append(f"list after the end: {done.stdout}{done.stderr}")
     if not hosts:
         return far, [], wrong
-    look = ["srun", *shape, f"--nodelist={hosts}", "--input=all", "--chdir=/", "python3", "-c", LEFT]
+    look = ["srun", *shape, f"--nodelist={hosts}", "--input=all", "--chdir=/", "python3", "-"]
+    script = f"job = {submitted!r}\n{LEFT}"
     seen = subprocess.run(
-        look, input=f"{submitted}\n", capture_output=True, text=True, env=environment(), check=False, timeout=120
+        look, input=script, capture_output=True, text=True, env=environment(), check=False, timeout=120
     )
     assert seen.returncode == 0, seen.stderr
     return far, seen.stdout.splitlines(), wrong
