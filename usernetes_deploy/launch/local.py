@@ -27,6 +27,14 @@ from usernetes_deploy.node.procfs import start_time
 # A process that has been killed may leave a child in another group that holds its pipes open; its output is given up.
 _LAST_WORDS_SECONDS = 0.5
 
+# What a node and its program need of our environment: nobody's tokens stay in that of a process that lives for days.
+# The last of them name a batch job: by these its epilog finds a node that outlived it (playbooks/roles/*/files/epilog).
+_KEPT = (
+    *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+    *("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "PYTHONDONTWRITEBYTECODE"),
+    *("SLURM_JOB_ID", "FLUX_JOB_ID", "FLUX_ENCLOSING_ID"),
+)
+
 # Runs between us and the node, so that the node is nobody's child here: it can be neither our zombie nor a process
 # that we would have to wait for. Signals go back to their defaults, since an ignored one would be inherited by every
 # container of the node.
@@ -87,7 +95,12 @@ class LocalLauncher:
         """
         try:
             process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env=environment(),
             )
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
@@ -140,6 +153,7 @@ class LocalLauncher:
                 capture_output=True,
                 text=True,
                 start_new_session=True,
+                env=environment(),
                 check=False,
             )
         finally:
@@ -168,6 +182,15 @@ class LocalLauncher:
             running = list(self._running)
         for process in running:
             _kill_group(process)
+
+
+def environment(whole: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What of the environment `whole` is handed to the node program.
+
+    >>> environment({"HOME": "/home/me", "LC_ALL": "C", "GITHUB_TOKEN": "secret", "SLURM_JOB_ID": "7"})
+    {'HOME': '/home/me', 'LC_ALL': 'C', 'SLURM_JOB_ID': '7'}
+    """
+    return {name: value for name, value in whole.items() if name in _KEPT or name.startswith("LC_")}
 
 
 def _named(count: int) -> tuple[Host, ...]:

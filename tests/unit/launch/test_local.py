@@ -56,6 +56,25 @@ def test_run_feeds_stdin_and_gives_back_both_outputs_and_the_exit_code(launcher:
     assert (done.returncode, done.stdout, done.stderr) == (7, "blob \u00e4", "no\n")
 
 
+def test_neither_a_command_nor_a_node_gets_what_it_does_not_need_of_our_environment(
+    launcher: LocalLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "of-the-user")
+    monkeypatch.setenv("SLURM_JOB_ID", "4121")
+    host = launcher.hosts()[0]
+    said = launcher.run(host, ["env"]).stdout
+    handle = launcher.start(host, ["sh", "-c", f"env > {tmp_path}/env; echo >> {tmp_path}/env; sleep 60"], stdin=b"")
+    try:
+        _wait_for(tmp_path / "env")
+        seen = Path(f"/proc/{handle['pid']}/environ").read_text().replace("\0", "\n")
+    finally:
+        os.kill(handle["pid"], signal.SIGKILL)
+    for text in (said, seen):
+        assert "of-the-user" not in text
+        assert "SLURM_JOB_ID=4121\n" in text
+        assert "HOME=" in text
+
+
 def test_a_megabyte_goes_in_and_out_without_a_deadlock(launcher: LocalLauncher) -> None:
     blob = b"x" * (1 << 20)
     assert launcher.run(launcher.hosts()[0], ["cat"], stdin=blob).stdout == blob.decode()
