@@ -127,7 +127,7 @@ def in_memory(blob: bytes) -> int:
 
     >>> os.read(descriptor := in_memory(b"secret"), 6)
     b'secret'
-    >>> os.write(descriptor, b"x")
+    >>> os.pwrite(descriptor, b"x", 0)
     Traceback (most recent call last):
         ...
     PermissionError: [Errno 1] Operation not permitted
