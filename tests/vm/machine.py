@@ -22,6 +22,9 @@ from tests.vm.image import CHECKOUT
 
 BOOT_SECONDS = 300.0
 NETWORK = "192.168.76.0/24"  # slirp4netns of the nodes inside has QEMU's own default
+# The clock is read without leaving the guest's program (the kernel distrusts an emulated TSC and takes the HPET, whose
+# every reading is a device's), and what waits for all processors to be seen does not wait for the timer.
+FAST = "mitigations=off audit=0 tsc=reliable clocksource=tsc rcupdate.rcu_expedited=1"
 CODE = ("usernetes_deploy", "tests/vm/guest")
 
 
@@ -50,7 +53,7 @@ class Machine:
         argv = [
             "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", memory, "-smp", "2",
             "-kernel", self.work / "vmlinuz", "-initrd", self.work / "initrd.img",
-            "-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off",
+            "-append", f"root=/dev/vda rw console=ttyS0 quiet {FAST}",
             "-drive", f"file={self.work}/disk.img,if=virtio,format=raw,cache=unsafe,snapshot=on",
             "-drive", f"file={self.work}/bundle.img,if=virtio,format=raw,cache=unsafe,snapshot=on",
             "-nic", f"user,net={NETWORK},hostfwd=tcp:127.0.0.1:{self.port}-:22,model=virtio-net-pci",
@@ -59,12 +62,22 @@ class Machine:
         ]  # fmt: skip
         began = time.monotonic()
         subprocess.run([str(word) for word in argv], check=True, env={**os.environ, "TMPDIR": str(self.work)})
+        self._go_first()
         while self.sh("root", "systemctl is-system-running --wait || true", timeout=60).returncode:
             if time.monotonic() - began > BOOT_SECONDS:
                 self.kill()
                 raise SystemExit(f"the machine does not answer: {console.read_text(errors='replace')[-2000:]}")
             time.sleep(2)
         print(f"the machine answers after {time.monotonic() - began:.0f} s", flush=True)
+
+    def _go_first(self) -> None:
+        """Before all else that runs here: what waits in the guest has limits of time."""
+        pid = int(self.pid_file.read_text())
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), -15)
+        # With automatic groups a nice value counts only within the process's own session; this one counts outside it.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/autogroup").write_text("-15")
 
     def kill(self) -> None:
         """End it at once; its disks do not care."""
@@ -120,7 +133,9 @@ class Machine:
         pack += [path for path in CODE if (checkout / path).exists()]
         tar = subprocess.run(pack, check=True, stdout=subprocess.PIPE)
         here = "/opt/usernetes/src"
-        said = self.sh("root", f"rm -rf {here}; mkdir -p {here}; tar -C {here} -xf -", stdin=tar.stdout)
+        # Users cannot write there: without this each of their commands compiles the program anew.
+        script = f"rm -rf {here}; mkdir -p {here}; tar -C {here} -xf - && python3 -m compileall -q {here}"
+        said = self.sh("root", script, stdin=tar.stdout)
         if said.returncode:
             sys.exit(f"the program could not be copied: {said.text}")
 
