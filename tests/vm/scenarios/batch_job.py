@@ -13,7 +13,8 @@ TASK = f"{JOB}/step_0/user/task_0"
 MAKE = f"""
 set -e
 mkdir -p {TASK}
-for folder in /sys/fs/cgroup/system.slice/slurmstepd.scope {JOB} {JOB}/step_0 {JOB}/step_0/user; do
+top=/sys/fs/cgroup
+for folder in $top $top/system.slice $top/system.slice/slurmstepd.scope {JOB} {JOB}/step_0 {JOB}/step_0/user; do
   echo '+cpu +memory +pids' > $folder/cgroup.subtree_control
 done
 """
@@ -36,8 +37,9 @@ def run(machine: Machine) -> None:
     machine.must("root", in_job(up), timeout=1500)
     said = machine.must("root", in_job(f"usernetes status --cluster {made.name}"))
     assert "NOT enforced" in said, said
-    outside = machine.must("root", f"cat {TASK}/cgroup.procs | wc -l; ps -u carol -o cgroup= | grep -vc job_7 || true")
-    assert outside.split()[1] == "0", f"processes left the job's cgroup: {outside}"
+    where = machine.must("root", "for pid in $(pgrep -u carol); do cat /proc/$pid/cgroup; done 2>/dev/null; true")
+    inside = [line for line in where.splitlines() if "/job_7/" in line]
+    assert len(inside) > 10 and len(inside) == len(where.splitlines()), f"processes left the job's cgroup: {where}"
     machine.must("root", in_job(f"usernetes down --cluster {made.name}"))
     assert leftovers(machine, "carol") == ""
     machine.until("root", f"{ENDS} && echo gone", "gone", seconds=60)
