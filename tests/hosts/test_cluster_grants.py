@@ -63,7 +63,7 @@ def test_a_namespace_made_for_a_grant_is_restricted_and_within_its_quota(cluster
     done = asked(cluster.account, key, "run", "bad", "--image=busybox", f"--overrides={host}")
     assert "violates PodSecurity" in done.stderr
     quota = cluster.get("resourcequota", "--namespace", SPACE)["items"]
-    assert [item["spec"]["hard"] for item in quota] == [{"cpu": "2", "pods": "1"}]
+    assert [item["spec"]["hard"] for item in quota] == [{"cpu": "2", "pods": "1"}, {"pods": "0"}]
     assert FORBIDDEN in asked(cluster.account, key, "delete", "resourcequota", "--all").stderr
 
 
@@ -159,3 +159,38 @@ def test_revoking_what_is_not_there_says_what_is(cluster: Cluster) -> None:
     done = cluster.usernetes("revoke", "nobody")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "usernetes: there is no grant named nobody\n  fix: usernetes grants\n"
+
+
+def pods(cluster: Cluster, name: str, priority: str, count: int, cpu: str) -> None:
+    """Pods that sleep, of a class, each with a request."""
+    image = next(image for image in cluster.status()["nodes"][0]["images"] if "/busybox:" in image)
+    container = {"name": "main", "image": image, "command": ["sleep", "600"], "resources": {"requests": {"cpu": cpu}}}
+    spec = {"priorityClassName": priority, "terminationGracePeriodSeconds": 0, "containers": [container]}
+    for number in range(count):
+        metadata = {"name": f"{name}-{number}", "namespace": SPACE, "labels": {"app": name}}
+        cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def test_urgent_pods_take_the_place_of_scavengers_and_a_grant_cannot_have_them(cluster: Cluster) -> None:
+    cluster.kubectl("create", "namespace", SPACE)
+    cpus = int(cluster.get("node", "node0")["status"]["allocatable"]["cpu"])
+    pods(cluster, "scavenger", "scavenger", 4 * cpus, "490m")  # two nodes: more do not fit
+    cluster.kubectl("wait", "--for=condition=Ready", "pod", "--selector=app=scavenger", "--namespace", SPACE)
+    pods(cluster, "urgent", "urgent", 1, "490m")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod", "--selector=app=urgent", "--namespace", SPACE)
+    left = cluster.get("pods", "--selector=app=scavenger", "--namespace", SPACE)["items"]
+    assert len(left) == 4 * cpus - 1
+    cluster.kubectl("delete", "namespace", SPACE)
+    key = grant(cluster, "pushy", "--role", "edit", "--namespace", SPACE, "--pod-security", "baseline")
+    assert asked(cluster.account, key, "run", "usual", "--image=busybox").returncode == 0
+    done = asked(
+        cluster.account, key, "run", "first", "--image=busybox", '--overrides={"spec":{"priorityClassName":"urgent"}}'
+    )
+    assert "exceeded quota" in done.stderr
+
+
+def test_grants_have_a_share_of_the_api_of_their_own(cluster: Cluster) -> None:
+    key = grant(cluster, "shared")
+    done = asked(cluster.account, key, "get", "pods", "--v=8")
+    levels = cluster.get("prioritylevelconfiguration", "usernetes-grants")["metadata"]["uid"]
+    assert levels in done.stderr, done.stderr[-2000:]  # X-Kubernetes-Pf-Prioritylevel-Uid

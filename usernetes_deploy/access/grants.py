@@ -156,6 +156,7 @@ def _apply(api: Api, wish: Wish, rules: list[dict[str, Any]], *, fresh: bool) ->
     api.apply(objects.namespace(objects.HOME, "restricted"))
     if fresh:
         api.apply(objects.namespace(wish.where, wish.level, wish.name))
+        api.apply(objects.no_precedence(wish.name, wish.where))
     api.apply(objects.account(wish.name, {}))
     if rules:
         api.apply(objects.role(wish.name, wish.where, rules))
@@ -171,8 +172,9 @@ def _take_back(api: Api, name: str, where: str) -> None:
     api.delete(objects.binding(name, where, "Role", ""))
     api.delete(objects.account(name, {}))
     api.delete(objects.role(name, where, []))
-    for made in objects.quota(name, where, {"cpu": "1"}) if where != objects.EVERYWHERE else []:
-        api.delete(made)
+    if where != objects.EVERYWHERE:
+        for made in [*objects.quota(name, where, {"cpu": "1"}), objects.no_precedence(name, where)]:
+            api.delete(made)
 
 
 def _token(api: Api, wish: Wish) -> str:

@@ -15,6 +15,7 @@ LABEL = "usernetes.dev/grant"
 ROLE, WHERE, ENDS, LEVEL = (f"usernetes.dev/grant-{word}" for word in ("role", "namespace", "ends", "pod-security"))
 EVERYWHERE = "*"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
+PREEMPTING = ("urgent", "system-cluster-critical", "system-node-critical")
 Object = dict[str, Any]
 
 
@@ -55,6 +56,14 @@ def quota(name: str, where: str, hard: Mapping[str, str]) -> list[Object]:
         limits = [{"type": "Container", "defaultRequest": requests}]
         made.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}})
     return made
+
+
+def no_precedence(name: str, where: str) -> Object:
+    """A ResourceQuota that allows no pod of a class which takes the place of others' pods."""
+    metadata = {"name": f"{object_name(name)}-urgent", "namespace": where, "labels": {LABEL: name}}
+    classes = {"scopeName": "PriorityClass", "operator": "In", "values": list(PREEMPTING)}
+    spec = {"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": [classes]}}
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec}
 
 
 def kubeconfig(cluster: str, name: str, where: str, server: Kubeconfig, token: Secret) -> Secret:
