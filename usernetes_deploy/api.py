@@ -25,7 +25,7 @@ CLUSTER_SCOPED = {
     "Namespace", "Node", "ClusterRole", "ClusterRoleBinding", "StorageClass", "RuntimeClass", "PersistentVolume",
     "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy",
     "MutatingAdmissionPolicyBinding", "APIService", "PriorityClass",
-    "CustomResourceDefinition", "FlowSchema", "PriorityLevelConfiguration",
+    "CustomResourceDefinition",
 }  # fmt: skip
 
 

@@ -187,10 +187,3 @@ def test_urgent_pods_take_the_place_of_scavengers_and_a_grant_cannot_have_them(c
         cluster.account, key, "run", "first", "--image=busybox", '--overrides={"spec":{"priorityClassName":"urgent"}}'
     )
     assert "exceeded quota" in done.stderr
-
-
-def test_grants_have_a_share_of_the_api_of_their_own(cluster: Cluster) -> None:
-    key = grant(cluster, "shared")
-    done = asked(cluster.account, key, "get", "pods", "--v=8")
-    levels = cluster.get("prioritylevelconfiguration", "usernetes-grants")["metadata"]["uid"]
-    assert levels in done.stderr, done.stderr[-2000:]  # X-Kubernetes-Pf-Prioritylevel-Uid
