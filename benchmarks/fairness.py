@@ -6,8 +6,8 @@ states take turns, so that both see the same machine::
 
     python benchmarks/fairness.py [--rounds 5] [--seconds 10] [--rate 500]
 
-The API's own fair queueing, which tells accounts apart, is all that keeps them apart. Storm, clock and API share the CPUs
-of this host, so part of what is lost is the storm's own cost. It cleans up after itself.
+Nothing but the API's own fair queueing keeps the two apart. Storm, clock and API share the CPUs of this host, so that
+part of what is lost is the storm's own cost. It cleans up after itself.
 """
 
 from __future__ import annotations
