@@ -16,7 +16,7 @@ PACKAGE = Path(threads.__file__).parent
 # Threads whose end somebody waits for, or whose work catches everything itself.
 OTHERS = {
     "network/watch.py": 1,  # catches everything
-    "node/control.py": 2,  # an answer, and `in_netns`, which is joined
+    "node/control.py": 3,  # an answer; `in_netns` and `serving`, which are joined
     "node/keeper.py": 1,  # catches everything
     "node/native.py": 1,  # an answer
     "node/process.py": 1,  # a component: catches everything
