@@ -15,6 +15,7 @@ from usernetes_deploy.commands import (
     init,
     inside,
     job,
+    mcp,
     network,
     prepare,
     renew,
@@ -23,7 +24,7 @@ from usernetes_deploy.commands import (
 from usernetes_deploy.console.flags import flags_of
 
 COLLECTION = Collection()
-for module in (up, cluster, growth, renew, access, grants, inside, network, demo, job, init, prepare):
+for module in (up, cluster, growth, renew, access, grants, inside, network, demo, job, mcp, init, prepare):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))
