@@ -1,4 +1,4 @@
-"""What the server reads in a cluster, with kubectl and a grant of its own: never with the administrator's credential."""
+"""What the server reads in a cluster: with kubectl and a grant of its own, not as the administrator."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Reader:
         self._grant: grants.Grant | None = None
 
     def get(self, kind: str, namespace: str = "", name: str = "", selector: str = "") -> Any:
-        """One object, or the list of a kind. Raises `UsageError` for words that kubectl would take for something else."""
+        """One object, or the list of a kind. Raises `UsageError` for words that kubectl could misread."""
         if kind not in KINDS:
             raise UsageError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
         where = [f"--namespace={checked('namespace', namespace)}"] if namespace else ["--all-namespaces"]
