@@ -60,3 +60,9 @@ def test_a_job_with_some_of_its_hosts_memory_offers_pods_as_much(
     assert kept["systemReserved"]["memory"] == str(300 * 4096)
     more = config(tmp_path, job_memory=2000 * 4096)
     assert kubelet.configuration(more)["systemReserved"] == {"memory": "0"}
+
+
+def test_where_pods_have_cgroups_what_they_use_is_known_as_it_is_now(tmp_path: Path) -> None:
+    """What is a minute old has the kubelet evict a small pod before the one that has just filled the memory."""
+    assert "--housekeeping-interval=10s" in kubelet.argv(config(tmp_path, cgroups="delegated"))
+    assert "--housekeeping-interval=60s" in kubelet.argv(config(tmp_path))
