@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,30 +38,39 @@ def job(clusters: Clusters) -> Iterator[str]:
     clusters.nothing_left()
 
 
-def cpus_of(clusters: Clusters, job: str) -> tuple[str, list[str]]:
-    """What Slurm says of the job's part of the host: its CPU, its GPUs."""
-    line = clusters.slurm.ask("scontrol", "--oneliner", "show", "job", "--details", job)
-    words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-    return words["CPU_IDs"], words["GRES"].split(",")
+def gres_of(clusters: Clusters, job: str) -> str:
+    """All that Slurm says of the job."""
+    return clusters.slurm.ask("scontrol", "--oneliner", "show", "job", "--details", job)
+
+
+def cpu_and_gpu(clusters: Clusters, job: str) -> tuple[str, str]:
+    """What Slurm says of the job's part of the host: its CPU, the number of its GPU."""
+    line = gres_of(clusters, job)
+    found = re.search(r" CPU_IDs=(\d+) .* GRES=gpu:1\(IDX:(\d)\)", line)
+    assert found, line
+    return found[1], found[2]
 
 
 def test_the_node_offers_what_the_job_has(clusters: Clusters, job: str) -> None:
-    [node] = json.loads(clusters.usernetes("kubectl", "--cluster", job, "get", "nodes", "-o", "json"))["items"]
-    offered: dict[str, Any] = node["status"]["allocatable"]
-    assert offered["cpu"] == "1"
-    assert offered["memory"] == f"{MEMORY}Mi"
-    assert {name: count for name, count in offered.items() if name.startswith("usernetes.dev/")} == {
-        "usernetes.dev/gpu": "1",
-        "usernetes.dev/nic": "1",
-        "usernetes.dev/cards": "1",
-    }
+    def offered() -> dict[str, Any]:
+        [node] = json.loads(clusters.usernetes("kubectl", "--cluster", job, "get", "nodes", "-o", "json"))["items"]
+        found: dict[str, Any] = node["status"]["allocatable"]
+        return found
+
+    def devices() -> dict[str, Any]:
+        return {name: count for name, count in offered().items() if name.startswith("usernetes.dev/")}
+
+    assert offered()["cpu"] == "1"
+    assert offered()["memory"] == f"{MEMORY}Mi"
+    # The kubelet learns of devices one after the other, and tells the API in its next report.
+    wait_until(lambda: len(devices()) == 3, f"three kinds of devices of the job: {gres_of(clusters, job)}", 30)
+    assert devices() == {"usernetes.dev/gpu": "1", "usernetes.dev/nic": "1", "usernetes.dev/cards": "1"}
 
 
 @pytest.mark.parametrize("runtime", ["mesh", "native"])
 def test_pods_are_held_to_the_jobs_cpus_and_see_its_devices_alone(clusters: Clusters, job: str, runtime: str) -> None:
     slurm = clusters.slurm
-    cpu, gpus = cpus_of(clusters, job)
-    index = next(word for word in gpus if word.startswith("gpu")).partition("IDX:")[2].rstrip(")")
+    cpu, index = cpu_and_gpu(clusters, job)
     status = json.loads(clusters.usernetes("status", "--cluster", job, "--json"))
     image = next(name for name in status["nodes"][0]["images"] if "/busybox:" in name)
     look = f"grep Cpus_allowed_list /proc/self/status; ls {slurm.root}/dev; head -c 4 {slurm.root}/dev/gpu* | wc -c"
@@ -91,8 +101,7 @@ def test_pods_are_held_to_the_jobs_cpus_and_see_its_devices_alone(clusters: Clus
 
 
 def test_what_another_job_has_is_not_offered_by_the_spec_either(clusters: Clusters, job: str) -> None:
-    _, gpus = cpus_of(clusters, job)
-    index = next(word for word in gpus if word.startswith("gpu")).partition("IDX:")[2].rstrip(")")
+    _, index = cpu_and_gpu(clusters, job)
     log = clusters.usernetes("logs", "--cluster", job, "--component", "devices")
     folder = Path(clusters.slurm.root) / "dev"
     assert f"usernetes.dev/cards: {folder}/gpu{index}\n" in log + "\n"

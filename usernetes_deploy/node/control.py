@@ -73,11 +73,14 @@ def serving(path: Path, handlers: Mapping[str, Handler]) -> Iterator[None]:
 
 
 def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
+    # Bound under another name and moved when it listens: who sees the socket is answered, never refused.
+    draft = path.with_name(f".{path.name}")
+    draft.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     os.fchmod(listener.fileno(), 0o600)
-    listener.bind(str(path))
+    listener.bind(str(draft))
     listener.listen(16)
+    draft.replace(path)
     return listener
 
 

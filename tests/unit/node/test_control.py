@@ -47,6 +47,23 @@ def test_a_socket_that_a_killed_node_left_is_replaced(tmp_path: Path) -> None:
     assert control.ask(tmp_path / "s", {"verb": "well"}) == 1
 
 
+def test_who_sees_the_socket_is_answered(tmp_path: Path) -> None:
+    for number in range(50):
+        path = tmp_path / f"{number}.sock"
+        answers: list[object] = []
+
+        def look(path: Path = path, answers: list[object] = answers) -> None:
+            while not path.exists():
+                pass
+            answers.append(control.ask(path, {"verb": "status"}))
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        control.serve(path, {"status": lambda _: "well"})
+        looking.join(10)
+        assert answers == ["well"]
+
+
 def test_a_node_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(UsernetesError, match="No such file"):
         control.ask(tmp_path / "none", {"verb": "status"})
