@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
@@ -204,5 +205,41 @@ func TestFilesThatComeAndGoAreNoticedAtOnceAlsoInAFolderThatCameLater(t *testing
 		}
 		await(t, changes)
 		again()
+	}
+}
+
+func TestAKubeletThatDoesNotListenYetIsAskedAgainSoon(t *testing.T) {
+	folder := t.TempDir()
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run([]string{"--kubelet", folder}, strings.NewReader(`[{"name": "one", "paths": ["/dev/null"], "count": 1}]`))
+	}()
+	time.Sleep(200 * time.Millisecond)
+	if err := unix.Bind(socket, &unix.SockaddrUnix{Name: filepath.Join(folder, kubeletSocket)}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // it is seen, and refuses
+	if err := unix.Listen(socket, 8); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.FileListener(os.NewFile(uintptr(socket), kubeletSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := &kubelet{seen: make(chan string, 4)}
+	server := grpc.NewServer()
+	v1beta1.RegisterRegistrationServer(server, one)
+	go func() { _ = server.Serve(listener) }()
+	defer server.Stop()
+	if got := await(t, one.seen); got != "usernetes.dev/one usernetes-one.sock" {
+		t.Errorf("got %s", got)
+	}
+	_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+	if err := await(t, ended); err != nil {
+		t.Error(err)
 	}
 }

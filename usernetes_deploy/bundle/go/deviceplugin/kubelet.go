@@ -12,10 +12,17 @@ import (
 
 const comesOrGoes = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ATTRIB
 
+const kubeletSocket = "kubelet.sock"
+
+func kubeletIsThere(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, kubeletSocket))
+	return err == nil
+}
+
 // kubeletStarts returns a channel that gets a value each time the kubelet has made its socket anew: it has then forgotten
 // all plugins.
 func kubeletStarts(folder string) (<-chan struct{}, error) {
-	watch, starts, err := inotify("kubelet.sock\x00")
+	watch, starts, err := inotify(kubeletSocket + "\x00")
 	if err != nil {
 		return nil, fmt.Errorf("watch the kubelet's folder: %w", err)
 	}

@@ -36,6 +36,7 @@ const (
 	domain = "usernetes.dev/"
 	period = time.Minute
 	settle = 100 * time.Millisecond // a driver makes several files at once
+	again  = 500 * time.Millisecond // until a kubelet answers whose socket is there: it makes it before it listens
 )
 
 // Resource is a set of device files that pods ask for by one name.
@@ -89,12 +90,17 @@ func run(args []string, stdin io.Reader) error {
 	defer look.Stop()
 	for {
 		watchAgain()
+		var soon <-chan time.Time
 		for _, one := range plugins {
 			if err := one.ensure(); err != nil {
 				fmt.Fprintf(os.Stderr, "%s: %v\n", one.resource.Name, err)
 			}
+			if !one.registered() && kubeletIsThere(*folder) {
+				soon = time.After(again)
+			}
 		}
 		select {
+		case <-soon:
 		case <-end:
 			for _, one := range plugins {
 				one.stop()

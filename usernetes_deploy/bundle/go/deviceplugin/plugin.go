@@ -52,6 +52,12 @@ func (p *plugin) ensure() error {
 	return problem
 }
 
+func (p *plugin) registered() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.server != nil
+}
+
 func (p *plugin) signal() {
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -76,7 +82,7 @@ func (p *plugin) serve() error {
 }
 
 func (p *plugin) register() error {
-	connection, err := grpc.NewClient("unix://"+filepath.Join(p.folder, "kubelet.sock"),
+	connection, err := grpc.NewClient("unix://"+filepath.Join(p.folder, kubeletSocket),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
