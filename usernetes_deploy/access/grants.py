@@ -11,6 +11,7 @@ PosixPath('/home/ada/.local/state/usernetes/default/grants/agent')
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import os
 import stat
@@ -34,13 +35,17 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 @dataclass(frozen=True)
 class Grant:
-    """A grant that was made. `ends` is a time in UTC; `kubeconfig` may be gone, or on another machine."""
+    """A grant that was made. Times are in UTC; `kubeconfig` may be gone, or on another machine.
+
+    `last_use` is None where it was not used, or where no audit trail tells.
+    """
 
     name: str
     role: str
     where: str
     ends: datetime
     kubeconfig: Path
+    last_use: datetime | None = None
 
     def is_over(self, now: datetime | None = None) -> bool:
         """Whether its token has ended."""
@@ -54,6 +59,7 @@ class Grant:
             "namespace": self.where,
             "ends": self.ends.isoformat(),
             "over": self.is_over(),
+            "lastUse": self.last_use.isoformat() if self.last_use else None,
             "kubeconfig": str(self.kubeconfig) if self.kubeconfig.exists() else None,
         }
 
@@ -82,10 +88,11 @@ def grant(state: ClusterState, wish: Wish) -> Grant:
         return Grant(wish.name, wish.role, wish.where, ends, path)
 
 
-def listing(state: ClusterState) -> list[Grant]:
-    """All grants of a cluster by name, also those that are over."""
+def listing(state: ClusterState, used: Mapping[str, datetime] | None = None) -> list[Grant]:
+    """All grants of a cluster by name, also those that are over; `used` is when each was used last (`trail`)."""
     with _api(state) as api:
-        return sorted(_all(api, state), key=lambda one: one.name)
+        found = sorted(_all(api, state), key=lambda one: one.name)
+    return [dataclasses.replace(one, last_use=(used or {}).get(one.name)) for one in found]
 
 
 def revoke(state: ClusterState, name: str) -> list[str]:

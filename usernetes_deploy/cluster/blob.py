@@ -58,6 +58,7 @@ def node_config(
         extra_args=_extra_args(spec),
         proxies=proxies.of_nodes(spec.network),
         metrics=spec.metrics,
+        audit=spec.access.audit,
         publishes=member.name in network.publishing,
         patience=float(spec.wait_seconds),
         eviction_disk=spec.eviction.disk,

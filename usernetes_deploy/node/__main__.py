@@ -13,6 +13,7 @@
     enter      run a command inside a node's namespaces
     inside     run a command of the host, as the user, inside the cluster's network
     ports      what is published on the host, as JSON
+    audit      who did what through the API, a JSON object a line
     stage      put a bundle on this host's disk, verified
 """
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     for command in (run, start):  # `stop` finds a keeper by its command line, even one that has only just started
         command.add_argument("--directory", type=Path, help="the node's folder, as its blob has it")
     commands.add_parser("supervise")
-    for name in ("status", "network", "renew", "stop", "logs", "enter", "inside", "ports"):
+    for name in ("status", "network", "renew", "stop", "logs", "enter", "inside", "ports", "audit"):
         command = commands.add_parser(name)
         command.add_argument("directory", type=Path)
         if name == "status":
@@ -52,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--component", action="append", default=[])
             command.add_argument("--lines", type=int, default=50)
             command.add_argument("--follow", action="store_true")
+        if name == "audit":
+            _audit_flags(command)
         if name == "enter":
             command.add_argument("--host-network", action="store_true")
             command.add_argument("command", nargs=argparse.REMAINDER)
@@ -78,6 +81,14 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _audit_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--since", default="", help="a time as 2026-01-02T12:00:00.000000Z")
+    command.add_argument("--user", default="")
+    command.add_argument("--only", action="append", default=[], help="a verb")
+    command.add_argument("--lines", type=int, default=1000, help="the last so many")
+    command.add_argument("--last", help="instead: when users asked last whose names begin so")
 
 
 def _dispatch(options: argparse.Namespace) -> int:
@@ -155,6 +166,8 @@ def _on_a_folder(options: argparse.Namespace) -> None:
         verbs.stop(options.directory, options.rootlesskit, options.keep, late=options.late)
     elif options.verb == "logs":
         verbs.logs(options.directory, options.component, options.lines, options.follow)
+    elif options.verb == "audit":
+        verbs.audit(options)
     elif options.verb == "enter":
         verbs.enter(options.directory, _command(options), options.host_network)
 

@@ -73,6 +73,7 @@ class NodeConfig(NamedTuple):
     pod_pids: int = 0  # said by the keeper: how many processes and threads a pod may have; 0: no limit
     pod_cpus: str = ""  # said by the keeper: the CPUs of a job that has only some of its host's, as "0,1"
     job_cpus: int = 0  # said by the keeper: how many the job has, where nothing tells which; 0: all, or `pod_cpus`
+    audit: bool = False  # the API server writes who did what
     job_memory: int = 0  # said by the keeper: bytes of the host's memory that are the job's; 0: all
 
     @property

@@ -7,6 +7,7 @@ of each) and nobody is anonymous.
 from __future__ import annotations
 
 from usernetes_deploy.network.resolvers import upstreams
+from usernetes_deploy.node import audit
 from usernetes_deploy.node.config import API_PORT, ENCRYPTION, KUBERNETES, PKI, RUN, NodeConfig
 
 ETCD_PORT = 2379
@@ -85,6 +86,7 @@ def apiserver(config: NodeConfig) -> list[str]:
         f"--tls-private-key-file={PKI}/apiserver.key",
         "--profiling=false",
         "--enable-aggregator-routing=true",
+        *audit.flags(config),
         *config.further("apiServer"),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,20 @@ def logs(directory: Path, components: list[str], lines: int, follow: bool) -> No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # a line for each log that goes with the node
     sys.stdout.flush()
     os.execvp("tail", argv)
+
+
+def audit(wanted: argparse.Namespace) -> None:
+    """Print what the API server wrote of who did what, an object a line; with `last` one object: user to time."""
+    from usernetes_deploy.node import audit as log
+
+    folder.check(wanted.directory)
+    logs = wanted.directory / "logs"
+    if wanted.last:
+        print(json.dumps(log.last_use(logs, wanted.last)))
+        return
+    found = log.events(logs, since=wanted.since, user=wanted.user, verbs=wanted.only)
+    for event in deque(found, maxlen=wanted.lines):
+        print(json.dumps(event))
 
 
 def enter(directory: Path, command: list[str], host_network: bool) -> None:

@@ -89,6 +89,7 @@ class AccessSpec:
     """What others than you may be given."""
 
     longest_grant: str = _doc("the longest that `usernetes grant --for` allows, as 8h or 2d", "24h")
+    audit: bool = _doc("write down who did what through the API: `usernetes audit`", True)
 
 
 @dataclass(frozen=True)

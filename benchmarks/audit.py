@@ -1,0 +1,141 @@
+"""What the audit trail costs: writes a second through the API, and the API server's CPU at rest, with it and without.
+
+Brings up two clusters of one node on this host, one whose spec says ``access.audit: false`` (the baseline). They take
+turns, so that both see the same machine::
+
+    python benchmarks/audit.py [--rounds 6] [--seconds 5] [--rest 60]
+
+A write is a ConfigMap made and deleted again by the administrator, which the trail has in full. CPU is the API server's
+own, in percent of one core, counted over `--rest` seconds in which both are left alone. It cleans up after itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this checkout, not another one that is installed
+from usernetes_deploy.cluster.files import read_kubeconfig  # noqa: E402
+
+NAMES = {"without": False, "with": True}
+TICK = os.sysconf("SC_CLK_TCK")
+SETTLE = 60.0  # seconds: a cluster that has just come up is not at rest
+
+
+def usernetes(*words: str) -> str:
+    """What a verb of this checkout prints; ends the benchmark when it fails."""
+    argv = [sys.executable, "-m", "usernetes_deploy.cli", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: {done.stderr}")
+    return done.stdout.strip()
+
+
+class Writer:
+    """One connection of the administrator's."""
+
+    def __init__(self, cluster: str) -> None:
+        """Read what is needed of the kubeconfig."""
+        found = read_kubeconfig(Path(usernetes("kubeconfig", "--cluster", cluster)))
+        server = urlsplit(str(found.cluster["server"]))
+        self._connection = http.client.HTTPSConnection(
+            str(server.hostname), server.port, timeout=60, context=found.context()
+        )
+
+    def ask(self, verb: str, path: str, body: object = None) -> None:
+        """One request, which has to be answered well."""
+        text = json.dumps(body) if body else None
+        self._connection.request(verb, path, body=text, headers={"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        said = answer.read()
+        if answer.status >= http.client.BAD_REQUEST:
+            raise SystemExit(f"{verb} {path}: {answer.status} {said.decode()}")
+
+    def rate(self, seconds: float) -> float:
+        """Requests a second, for so long."""
+        path, made, began = "/api/v1/namespaces/default/configmaps", 0, time.perf_counter()
+        body = {"metadata": {"name": "audited"}, "data": {"x": "y" * 200}}
+        while time.perf_counter() - began < seconds:
+            self.ask("POST", path, body)
+            self.ask("DELETE", f"{path}/audited")
+            made += 2
+        return made / (time.perf_counter() - began)
+
+
+def api_server(cluster: str) -> int:
+    """The process id of a cluster's API server, as this machine numbers it."""
+    folder = json.loads(usernetes("status", "--cluster", cluster, "--json"))["nodes"][0]["directory"]
+    wanted = f"{folder}/logs/"
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            argv = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            log = os.readlink(entry / "fd" / "2")
+        except OSError:
+            continue
+        if argv[0].endswith("/kube-apiserver") and (log.startswith(wanted) or wanted in " ".join(argv)):
+            return int(entry.name)
+    raise SystemExit(f"{cluster}: no kube-apiserver that logs to {wanted}")
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rest", type=float, default=60)
+    options = parser.parse_args()
+    try:
+        for name, audited in NAMES.items():
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as spec:
+                spec.write(f"access: {{audit: {str(audited).lower()}}}\n")
+                spec.flush()
+                usernetes("up", "--cluster", f"audit-{name}", "--file", spec.name)
+        writers = {name: Writer(f"audit-{name}") for name in NAMES}
+        rates: dict[str, list[float]] = {name: [] for name in NAMES}
+        for writer in writers.values():
+            writer.rate(1)
+        for number in range(options.rounds):
+            for name in NAMES if number % 2 else reversed(NAMES):
+                rates[name].append(writers[name].rate(options.seconds))
+        time.sleep(SETTLE)
+        pids = {name: api_server(f"audit-{name}") for name in NAMES}
+        before = {name: cpu(pid) for name, pid in pids.items()}
+        time.sleep(options.rest)
+        rest = {name: 100 * (cpu(pid) - before[name]) / options.rest for name, pid in pids.items()}
+        pairs = [one / two for one, two in zip(rates["with"], rates["without"], strict=True)]
+        print("                            without     with   ratio")
+        one, two = (statistics.median(rates[name]) for name in NAMES)
+        print(f"writes a second (median)  {one:9.0f}{two:9.0f}{statistics.median(pairs):8.3f}")
+        print(f"  ratios of {options.rounds} rounds: {' '.join(f'{pair:.3f}' for pair in sorted(pairs))}")
+        print(
+            f"API server at rest, %     {rest['without']:9.2f}{rest['with']:9.2f}{rest['with'] / rest['without']:8.2f}"
+        )
+        print("goal: within 3 %")
+    finally:
+        for name in NAMES:
+            subprocess.run(
+                [sys.executable, "-m", "usernetes_deploy.cli", "down", "--cluster", f"audit-{name}"],
+                check=False, cwd=ROOT, capture_output=True,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
