@@ -12,7 +12,6 @@ own, in percent of one core, counted over `--rest` seconds in which both are lef
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import statistics
@@ -21,11 +20,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout, not another one that is installed
-from usernetes_deploy.cluster.files import read_kubeconfig  # noqa: E402
+from usernetes_deploy.api import Api  # noqa: E402
+from usernetes_deploy.cluster.state import choose, state_root  # noqa: E402
 
 NAMES = {"without": False, "with": True}
 TICK = os.sysconf("SC_CLK_TCK")
@@ -41,35 +40,15 @@ def usernetes(*words: str) -> str:
     return done.stdout.strip()
 
 
-class Writer:
-    """One connection of the administrator's."""
-
-    def __init__(self, cluster: str) -> None:
-        """Read what is needed of the kubeconfig."""
-        found = read_kubeconfig(Path(usernetes("kubeconfig", "--cluster", cluster)))
-        server = urlsplit(str(found.cluster["server"]))
-        self._connection = http.client.HTTPSConnection(
-            str(server.hostname), server.port, timeout=60, context=found.context()
-        )
-
-    def ask(self, verb: str, path: str, body: object = None) -> None:
-        """One request, which has to be answered well."""
-        text = json.dumps(body) if body else None
-        self._connection.request(verb, path, body=text, headers={"Content-Type": "application/json"})
-        answer = self._connection.getresponse()
-        said = answer.read()
-        if answer.status >= http.client.BAD_REQUEST:
-            raise SystemExit(f"{verb} {path}: {answer.status} {said.decode()}")
-
-    def rate(self, seconds: float) -> float:
-        """Requests a second, for so long."""
-        path, made, began = "/api/v1/namespaces/default/configmaps", 0, time.perf_counter()
-        body = {"metadata": {"name": "audited"}, "data": {"x": "y" * 200}}
-        while time.perf_counter() - began < seconds:
-            self.ask("POST", path, body)
-            self.ask("DELETE", f"{path}/audited")
-            made += 2
-        return made / (time.perf_counter() - began)
+def rate(api: Api, seconds: float) -> float:
+    """Requests a second of the administrator's, one after the other, for so long."""
+    path, made, began = "/api/v1/namespaces/default/configmaps", 0, time.perf_counter()
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "audited"}, "data": {"x": "y" * 200}}
+    while time.perf_counter() - began < seconds:
+        api.request("POST", path, body)
+        api.request("DELETE", f"{path}/audited")
+        made += 2
+    return made / (time.perf_counter() - began)
 
 
 def api_server(cluster: str) -> int:
@@ -81,7 +60,7 @@ def api_server(cluster: str) -> int:
             continue
         try:
             argv = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            log = os.readlink(entry / "fd" / "2")
+            log = str((entry / "fd" / "2").readlink())
         except OSError:
             continue
         if argv[0].endswith("/kube-apiserver") and (log.startswith(wanted) or wanted in " ".join(argv)):
@@ -108,13 +87,13 @@ def main() -> None:
                 spec.write(f"access: {{audit: {str(audited).lower()}}}\n")
                 spec.flush()
                 usernetes("up", "--cluster", f"audit-{name}", "--file", spec.name)
-        writers = {name: Writer(f"audit-{name}") for name in NAMES}
+        apis = {name: choose(state_root(os.environ), f"audit-{name}", os.environ).api() for name in NAMES}
         rates: dict[str, list[float]] = {name: [] for name in NAMES}
-        for writer in writers.values():
-            writer.rate(1)
+        for api in apis.values():
+            rate(api, 1)
         for number in range(options.rounds):
             for name in NAMES if number % 2 else reversed(NAMES):
-                rates[name].append(writers[name].rate(options.seconds))
+                rates[name].append(rate(apis[name], options.seconds))
         time.sleep(SETTLE)
         pids = {name: api_server(f"audit-{name}") for name in NAMES}
         before = {name: cpu(pid) for name, pid in pids.items()}
