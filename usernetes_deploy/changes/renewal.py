@@ -6,12 +6,13 @@ start again what reads them; containerd and the pods are left alone.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from usernetes_deploy.changes.phase import Report
-from usernetes_deploy.cluster import merging
+from usernetes_deploy.cluster import administrator
 from usernetes_deploy.cluster.addressing import networks_of
 from usernetes_deploy.cluster.identities import Identities
 from usernetes_deploy.cluster.launchers import launcher_from_state
@@ -20,20 +21,27 @@ from usernetes_deploy.cluster.spec import ClusterSpec, load
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.phases.issue_credentials import ends, issue
+from usernetes_deploy.waiting import retry
 
 RENEW_SECONDS = 60.0
+METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
 
 
-def renew(state: ClusterState, report: Report, program: Path) -> list[str]:
+def renew(state: ClusterState, report: Report, program: Path, *, revoke_all: bool = False) -> list[str]:
     """Issue all certificates anew and hand them to the nodes; returns the names of the nodes that have theirs.
 
+    With `revoke_all` the authorities are new as well: whatever was issued before, tokens too, is refused from then on.
+
     `program` is the node program on this machine. Raises `NodeFailures` for nodes that did not take them: they go on
-    with the old ones, which are valid as long as before, and another `renew` tries again.
+    with the old ones (cut off from the others after `revoke_all`), and another `renew` tries again.
     """
     with state.locked():
         record = state.record()
         spec = load(record.spec, "the record")
         identities = Identities.from_secret(state.read_secret("secrets.json"))
+        if revoke_all:
+            identities = identities.replaced()
+            state.write_secret("secrets.json", identities.to_secret())  # first: a `renew` after a failure goes on
         files = files_of(identities, record, spec)
         members = {member.name: member for member in record.members.running()}
         launcher = launcher_from_state(record.launcher, program)
@@ -50,12 +58,25 @@ def renew(state: ClusterState, report: Report, program: Path) -> list[str]:
         for name in outcome.results:
             record.members.update(name, certificates_end=ends(files[name]))
         state.write(record.document())  # a node that did not take them is warned of by `status`, in its time
-        state.write_secret("kubeconfig", identities.administrator(spec.name, record.server))
-        for target in merging.merged_into(state.directory):
-            merging.merge(state.directory, state.name, target, switch=False)
+        if record.members.first.name in outcome.results:  # the API shows the certificates of the first node
+            administrator.write(state)
+            if revoke_all:
+                _authority_of_metrics(state, spec, identities)
         report.line(f"{len(outcome.results)} of {len(members)} nodes have new certificates; {state.kubeconfig} is new")
         outcome.check("hand over new certificates")
         return list(outcome.results)
+
+
+def _authority_of_metrics(state: ClusterState, spec: ClusterSpec, identities: Identities) -> None:
+    """Wait until the API is there again, and tell it who signs what metrics-server shows now."""
+    api = state.api()
+    try:
+        retry(lambda: api.get("/readyz"), spec.wait_seconds, pause=0.2, longest=2.0)
+        if spec.metrics:
+            bundle = base64.b64encode(identities.ca.pair.certificate.encode()).decode()
+            api.request("PATCH", METRICS, {"spec": {"caBundle": bundle}}, "application/merge-patch+json")
+    finally:
+        api.close()
 
 
 def files_of(identities: Identities, record: Record, spec: ClusterSpec) -> Mapping[str, Mapping[str, str]]:

@@ -6,11 +6,14 @@ Made before the first process starts, so that no node ever waits for another one
 from __future__ import annotations
 
 import base64
+import dataclasses
+import datetime
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from usernetes_deploy.cluster.administrator import VALID
 from usernetes_deploy.cluster.pki import CLIENT, SERVER, Authority, KeyPair, kubeconfig, service_account_keys
 from usernetes_deploy.errors import Secret
 from usernetes_deploy.node.config import ENCRYPTION, KUBERNETES, PKI
@@ -41,6 +44,10 @@ class Identities:
             Authority.make("kubernetes"), Authority.make("front-proxy-ca"), Authority.make("etcd-ca"),
             service_account_keys(), Secret(base64.b64encode(secrets.token_bytes(32)).decode()),
         )  # fmt: skip
+
+    def replaced(self) -> Identities:
+        """New ones for the same cluster: what these signed is believed no more, and etcd's data can be read still."""
+        return dataclasses.replace(Identities.make(), storage_key=self.storage_key)
 
     def to_secret(self) -> Secret:
         """As JSON, for ``secrets.json`` (0600)."""
@@ -75,8 +82,9 @@ class Identities:
         return {"ca": self.ca, "frontProxy": self.front_proxy, "etcd": self.etcd}
 
     def administrator(self, cluster: str, server: str) -> Secret:
-        """The administrator's kubeconfig."""
-        pair = self.ca.issue("usernetes-admin", ["system:masters"], usages=[CLIENT])
+        """The administrator's kubeconfig, valid for some days (`administrator.VALID`)."""
+        lifetime = datetime.timedelta(seconds=VALID)
+        pair = self.ca.issue("usernetes-admin", ["system:masters"], usages=[CLIENT], lifetime=lifetime)
         return kubeconfig(cluster, server, self.ca.pair.certificate, "usernetes-admin", pair)
 
     def node_files(self, name: str, node_ip: str, proxy: KeyPair, cluster: str, api_url: str) -> dict[str, str]:

@@ -67,6 +67,7 @@ class Authority:
         *,
         usages: Sequence[x509.ObjectIdentifier],
         names: Iterable[str] = (),
+        lifetime: datetime.timedelta = LIFETIME,
     ) -> KeyPair:
         """Sign a new key for `common_name`; `names` are DNS names or IP addresses the certificate is valid for."""
         issuer_key = serialization.load_pem_private_key(self.pair.key.reveal().encode(), None)
@@ -79,7 +80,7 @@ class Authority:
             + [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
         )
         builder = (
-            _builder(subject, issuer.subject, key.public_key())
+            _builder(subject, issuer.subject, key.public_key(), lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(list(usages)), critical=False)

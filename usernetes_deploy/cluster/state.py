@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.api import Api
-from usernetes_deploy.cluster import merging
+from usernetes_deploy.cluster import administrator, merging
 from usernetes_deploy.cluster.files import read_kubeconfig, write_private
 from usernetes_deploy.cluster.lock import held
 from usernetes_deploy.cluster.record import Record
@@ -158,6 +158,7 @@ class ClusterState:
 
     def api(self, timeout: float = 10) -> Api:
         """The cluster's API as the administrator; raises `UsernetesError` when the kubeconfig cannot be used."""
+        administrator.freshen(self)
         cluster, user = read_kubeconfig(self.kubeconfig)
         context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
         # Python loads a client certificate from files only: an anonymous one in memory, gone when it is read.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import statistics
 import time
 from collections.abc import Iterable, Mapping
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.api import Api
-from usernetes_deploy.cluster import pki
-from usernetes_deploy.cluster.files import read_kubeconfig
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.nodes import ask_nodes
@@ -66,12 +63,8 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
 
 
 def certificates_of(state: ClusterState) -> dict[str, Any]:
-    """When the administrator's certificate ends: all are renewed together, but for nodes that do not answer."""
-    try:
-        user = read_kubeconfig(state.kubeconfig).user
-        return left_until(pki.ends(base64.b64decode(user["client-certificate-data"]).decode()).isoformat())
-    except (UsernetesError, ValueError, KeyError):
-        return left_until("")
+    """When the nodes' certificates end: all are renewed together, but for nodes that do not answer."""
+    return left_until(max((member.certificates_end for member in state.record().members.running()), default=""))
 
 
 def left_until(ends: str) -> dict[str, Any]:

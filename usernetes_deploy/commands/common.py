@@ -15,6 +15,7 @@ from invoke.tasks import Task
 from usernetes_deploy import __version__
 from usernetes_deploy.bundle import Bundle, locate, store
 from usernetes_deploy.changes.phase import Report
+from usernetes_deploy.cluster import administrator
 from usernetes_deploy.cluster.state import ClusterState, choose, state_root
 from usernetes_deploy.errors import BundleError
 from usernetes_deploy.jobs import records, systems
@@ -90,7 +91,9 @@ def chosen(cluster: str | None, *, half_made: bool = False) -> ClusterState:
     """The cluster that a verb means; a job's id means the cluster in that job, `half_made` ones only on demand."""
     if is_job(cluster):
         return records.adopt(roots(), cluster, half_made=half_made)
-    return choose(roots(), cluster, environment())
+    state = choose(roots(), cluster, environment())
+    administrator.freshen(state)
+    return state
 
 
 def is_job(cluster: str | None) -> TypeGuard[str]:

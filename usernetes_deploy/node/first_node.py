@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from usernetes_deploy.api import Api
 from usernetes_deploy.errors import TimedOut, UsernetesError
 from usernetes_deploy.node import control, control_plane
 from usernetes_deploy.node.cluster_api import identity, wait_for_api
-from usernetes_deploy.node.config import RUN, NodeConfig
+from usernetes_deploy.node.config import PKI, RUN, NodeConfig
 from usernetes_deploy.node.node_status import NodeStatus
 from usernetes_deploy.node.process import SOON, Component
 from usernetes_deploy.waiting import retry, until
@@ -100,7 +101,7 @@ class FirstNode:
 
         def apply() -> None:
             try:
-                admin.apply(manifest)
+                admin.apply(_signed_now(manifest))
             except UsernetesError as error:
                 words = f"{manifest.get('kind')} {manifest.get('metadata', {}).get('name')} is refused: {error}"
                 self._says("kube-apiserver", words)
@@ -115,3 +116,11 @@ class FirstNode:
     def _wait_for_manifests(self) -> None:
         if not self._manifests.wait(self.config.patience):
             raise TimedOut(f"not within {self.config.patience:g} s: the cluster's own objects are applied")
+
+
+def _signed_now(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest that names the cluster's authority names the one of now: it may have been replaced since."""
+    if not manifest.get("spec", {}).get("caBundle"):
+        return manifest
+    authority = base64.b64encode((PKI / "ca.crt").read_bytes()).decode()
+    return {**manifest, "spec": {**manifest["spec"], "caBundle": authority}}
