@@ -53,6 +53,8 @@ def test_no_log_holds_a_secret_and_no_key_is_on_the_nodes_disk(cluster: Cluster)
     secrets = [*secrets_of(cluster), b"PRIVATE KEY"]
     state = cluster.account.state / cluster.name
     for path in [state / "up.log", state / "cluster.json", *cluster.account.base.glob("*/logs/*")]:
+        if path.is_dir():
+            continue  # audit: its tests look
         assert not [secret for secret in secrets if secret in path.read_bytes()], path
     looked = 0
     for path in cluster.account.base.rglob("*"):  # kubelet/, containerd/ and etcd/ as well

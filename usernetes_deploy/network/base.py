@@ -147,6 +147,7 @@ def write_conflist(folder: Path, name: str, subnet: str, mtu: int, data_folder: 
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(bridge_conflist(name, subnet, mtu, str(data_folder)), indent=1)
     temporary = folder / f".{name}.tmp"
+    temporary.touch(mode=0o600)
     temporary.write_text(text)
     temporary.replace(folder / f"10-{name}.conflist")
 

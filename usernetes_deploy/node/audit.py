@@ -16,7 +16,7 @@ from usernetes_deploy.node.config import RUN, NodeConfig
 POLICY = RUN / "audit-policy.json"
 FOLDER = "audit"  # in the folder of the logs: `down --keep-logs` keeps it
 LOG = "audit.log"
-MEGABYTES, KEPT = 20, 4  # of one file; how many beside the one that is written
+MEGABYTES, KEPT, DAYS = 10, 10, 30  # of one file; how many beside the one that is written, and for how long
 _COMPONENTS = [
     *("system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy", "system:apiserver"),
     *("usernetes:coredns", "usernetes:local-path", "usernetes:metrics-server", "usernetes:node-admin"),
@@ -65,6 +65,7 @@ def flags(config: NodeConfig) -> list[str]:
         f"--audit-log-path={config.logs / FOLDER / LOG}",
         f"--audit-log-maxsize={MEGABYTES}",
         f"--audit-log-maxbackup={KEPT}",
+        f"--audit-log-maxage={DAYS}",
         "--audit-log-mode=batch",  # an answer does not wait for the disk
     ]
 

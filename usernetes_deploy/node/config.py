@@ -24,6 +24,12 @@ COPIED_UP = ("/etc", "/run", "/var/lib", "/var/log", "/opt")  # a tmpfs of the n
 PKI = KUBERNETES / "pki"
 KUBELET_CERTIFICATE = PKI / "kubelet.crt"
 ENCRYPTION = str(KUBERNETES / "encryption.json")  # how the API server encrypts Secrets for etcd
+# For TLS 1.2, which old clients speak; those of 1.3 cannot be chosen. Our keys are ECDSA.
+CIPHER_SUITES = (
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+)
 API_PORT = 6443  # inside the node
 POD_CPUS = "USERNETES_POD_CPUS"  # how the OCI runtime wrapper is told `pod_cpus`
 

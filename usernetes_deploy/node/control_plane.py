@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from usernetes_deploy.network.resolvers import upstreams
 from usernetes_deploy.node import audit
-from usernetes_deploy.node.config import API_PORT, ENCRYPTION, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.config import API_PORT, CIPHER_SUITES, ENCRYPTION, KUBERNETES, PKI, RUN, NodeConfig
 
 ETCD_PORT = 2379
 ETCD = f"https://127.0.0.1:{ETCD_PORT}"
@@ -62,6 +62,7 @@ def apiserver(config: NodeConfig) -> list[str]:
         "--authorization-mode=Node,RBAC",
         f"--client-ca-file={PKI}/ca.crt",
         "--enable-admission-plugins=NodeRestriction",
+        f"--tls-cipher-suites={','.join(CIPHER_SUITES)}",
         f"--etcd-servers={ETCD}",
         f"--etcd-cafile={PKI}/etcd/ca.crt",
         f"--etcd-certfile={PKI}/apiserver-etcd-client.crt",

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usernetes_deploy.node.config import CONTAINERD_SOCKET, KUBELET_CERTIFICATE, KUBERNETES, PKI, RUN, NodeConfig
+from usernetes_deploy.node.config import (
+    CIPHER_SUITES,
+    CONTAINERD_SOCKET,
+    KUBELET_CERTIFICATE,
+    KUBERNETES,
+    PKI,
+    RUN,
+    NodeConfig,
+)
 
 ROOT = Path("/var/lib/kubelet")
 
@@ -32,6 +40,7 @@ def configuration(config: NodeConfig, limits: Mapping[str, int] | None = None) -
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": str(KUBELET_CERTIFICATE),
         "tlsPrivateKeyFile": str(PKI / "kubelet.key"),
+        "tlsCipherSuites": list(CIPHER_SUITES),
         "address": config.node_ip,
         "healthzPort": 0,
         "clusterDNS": [config.dns_ip],
@@ -111,6 +120,7 @@ def eviction(limits: Mapping[str, int] | None) -> dict[str, Any]:
 def write_config(config: NodeConfig, limits: Mapping[str, int] | None = None) -> Path:
     """Write the configuration where the kubelet reads it; returns the path."""
     path = RUN / "kubelet.json"
+    path.touch(mode=0o600)
     path.write_text(json.dumps(configuration(config, limits), indent=1))
     return path
 
