@@ -12,6 +12,7 @@ from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster import spec as specs
 from usernetes_deploy.cluster.addressing import NetworkPlan
+from usernetes_deploy.cluster.identities import Identities
 from usernetes_deploy.cluster.membership import Member, Membership, State
 from usernetes_deploy.cluster.record import Record
 from usernetes_deploy.cluster.spec import ClusterSpec
@@ -114,6 +115,8 @@ class BringUp(Change):
     find: Callable[[], Sequence[Host]] = tuple  # the hosts that `add` is to bring in
     recorded: Callable[[], object] = bool  # called when `down` has something to go by
     before: Sequence[Member] = ()  # members that left or were given up, and whose hosts come again
+    identities: Identities | None = None  # those of a cluster that was there before and goes on
+    since: float = 0.0  # seconds since the epoch: what Nodes said before is of an earlier life of the cluster
     under_way: set[str] = field(default_factory=set)  # hosts whose start was begun and has not returned
     found = Step[Found]("connect the hosts")
     facts = Step[Mapping[str, HostFacts]]("probe the hosts")

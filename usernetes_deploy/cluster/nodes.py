@@ -52,13 +52,14 @@ def stop_nodes(
     keep: Path | None = None,
     deadline: float = STOP_DEADLINE,
     late: Collection[str] = (),
+    stay: bool = False,
     say: Callable[[str], object] = bool,
 ) -> Outcome:
     """End nodes and remove their folders, whether they run or not; `keep`: a folder here for their logs.
 
     A node that is not done after `deadline` seconds is a failure. Logs that cannot be fetched or kept (a full home, for
     instance) are said, and keep no node from being stopped. `late` are nodes whose start may still be on its way to the
-    host: should it arrive after this, it makes no node.
+    host: should it arrive after this, it makes no node. With `stay` the folders stay, for a later start.
     """
     by_name = {member.host.name: member for member in members}
 
@@ -68,6 +69,8 @@ def stop_nodes(
         argv = [*launcher.node_program(host), "stop", member.directory, f"--rootlesskit={rootlesskit}"]
         if host.name in late:
             argv.append("--late")
+        if stay:
+            argv.append("--stay")
         if keep is not None:
             try:
                 save_logs(launcher, member, keep / host.name, seconds=LOGS_SECONDS)

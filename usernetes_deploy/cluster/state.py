@@ -123,6 +123,11 @@ class ClusterState:
             why = error.headline()
             raise UsernetesError(why, tried=f"read {path}", remedy=remedy) from error
 
+    def refuse_stopped(self) -> None:
+        """Raise `UsageError` when the cluster is stopped: what is asked for needs its nodes."""
+        if self.read()["phase"] == "stopped":
+            raise UsageError(f"cluster {self.name} is stopped", remedy=f"usernetes start --cluster {self.name}")
+
     def is_readable(self) -> bool:
         """Whether the record says what `down` needs, or there is none."""
         try:

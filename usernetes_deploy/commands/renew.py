@@ -6,7 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.changes import renewal
-from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
+from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, node_program, report, running
 from usernetes_deploy.jobs import records
 
 
@@ -21,7 +21,7 @@ def renew(_: Context, cluster: str | None = None, quiet: bool = False) -> None:
       usernetes renew
       usernetes renew --cluster demo
     """
-    state = chosen(cluster)
+    state = running(cluster)
     try:
         names = renewal.renew(state, report(quiet=quiet), node_program())
     finally:

@@ -8,7 +8,7 @@
     network    give a node another part of the network (JSON on stdin): peers come and go
     status     what a node says of itself, as JSON
     find       the user's nodes on this host, as JSON
-    stop       end the node of a folder and remove the folder
+    stop       end the node of a folder and remove the folder (or, with --stay, leave it)
     logs       the end of a component's log, or all that comes
     enter      run a command inside a node's namespaces
     inside     run a command of the host, as the user, inside the cluster's network
@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--rootlesskit", default="rootlesskit")
             command.add_argument("--keep", type=Path, help="move the logs here first")
             command.add_argument("--late", action="store_true", help="its start may still be under way")
+            command.add_argument("--stay", action="store_true", help="the folder stays, for a later start")
         if name == "logs":
             command.add_argument("--component", action="append", default=[])
             command.add_argument("--lines", type=int, default=50)
@@ -163,7 +164,7 @@ def _on_a_folder(options: argparse.Namespace) -> None:
     elif options.verb == "prune":
         print(json.dumps(verbs.prune(options.folder, options.keep)))
     elif options.verb == "stop":
-        verbs.stop(options.directory, options.rootlesskit, options.keep, late=options.late)
+        verbs.stop(options.directory, options.rootlesskit, options.keep, late=options.late, stay=options.stay)
     elif options.verb == "logs":
         verbs.logs(options.directory, options.component, options.lines, options.follow)
     elif options.verb == "audit":
