@@ -71,6 +71,7 @@ class ClusterState:
     def create(self) -> None:
         """Make the directory; raises `UsageError` when there is such a cluster, `UsernetesError` when it cannot."""
         if self.exists():
+            self.refuse_stopped()
             raise UsageError(
                 f"a cluster named {self.name} exists",
                 remedy=f"usernetes status --cluster {self.name}, or usernetes down --cluster {self.name}",
@@ -125,8 +126,12 @@ class ClusterState:
 
     def refuse_stopped(self) -> None:
         """Raise `UsageError` when the cluster is stopped: what is asked for needs its nodes."""
-        if self.read()["phase"] == "stopped":
-            raise UsageError(f"cluster {self.name} is stopped", remedy=f"usernetes start --cluster {self.name}")
+        phase = ""
+        with contextlib.suppress(UsernetesError):  # whoever reads the record says more of one that cannot be read
+            phase = self._document().get("phase", "")
+        if phase == "stopped":
+            remedy = f"usernetes start --cluster {self.name}, or usernetes down --cluster {self.name}"
+            raise UsageError(f"cluster {self.name} is stopped", remedy=remedy)
 
     def is_readable(self) -> bool:
         """Whether the record says what `down` needs, or there is none."""
