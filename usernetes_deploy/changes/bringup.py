@@ -21,6 +21,7 @@ from usernetes_deploy.phases.forget_cluster import ForgetCluster, TrySilent
 from usernetes_deploy.phases.issue_credentials import IssueCredentials
 from usernetes_deploy.phases.plan_network import PlanNetwork
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
+from usernetes_deploy.phases.put_saved import PutSaved
 from usernetes_deploy.phases.record_cluster import RecordCluster
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
@@ -34,6 +35,7 @@ UP: Sequence[Phase[BringUp]] = (
     StageBundle(),
     PlanNetwork(),
     IssueCredentials(),
+    PutSaved(),
     StartNodes(),
     WaitReady(meanwhile=CheckNetwork.begin),
     CheckNetwork(),

@@ -90,13 +90,14 @@ def save(config: NodeConfig, netns: Path, request: Mapping[str, Any]) -> dict[st
 
 def dump(target: Path) -> dict[str, Any]:
     """Write all objects of the store at one revision; those with a lease end by themselves and are left out."""
-    count, at = 0, 0
+    count = revision = 0
     with target.open("w", encoding="ascii") as file:
         for at, entry in Store().entries():
+            revision = at
             if "lease" not in entry:
                 file.write(json.dumps([entry["key"], entry.get("value", "")]) + "\n")
                 count += 1
-    return {"revision": at, "objects": count}
+    return {"revision": revision, "objects": count}
 
 
 def load(config: NodeConfig, netns: Path) -> int:

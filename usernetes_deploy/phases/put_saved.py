@@ -1,0 +1,71 @@
+"""Put what was saved of an earlier cluster into the folders of the nodes that are to begin with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO
+
+from usernetes_deploy.changes.context import BringUp
+from usernetes_deploy.cluster.membership import State
+from usernetes_deploy.cluster.resumed import objects, placed
+from usernetes_deploy.errors import NodeFailures
+from usernetes_deploy.launch.base import Host, on_all
+from usernetes_deploy.node.saved import OBJECTS, RESUME
+from usernetes_deploy.phases.stage_bundle import MAKE_FOLDER, TRANSFER_TIMEOUT
+from usernetes_deploy.phases.stop_nodes import stop
+
+
+class PutSaved:
+    """The first node gets the objects; each volume's data goes to the node that it comes to."""
+
+    title = "hand over what was saved"
+
+    def check(self, up: BringUp) -> bool:
+        """Only when a saved cluster is resumed."""
+        return up.saved is not None
+
+    def apply(self, up: BringUp) -> str:
+        """Raise `NodeFailures` for hosts that do not take it."""
+        assert up.saved is not None  # noqa: S101 (for the type checker)
+        manifest = up.saved.manifest
+        names = [member.name for member in up.newcomers]
+        nodes = placed(manifest.volumes, manifest.nodes, names)
+        documents = up.saved.documents()
+        changed = up.saved.folder / "changed.jsonl"
+        with up.saved.objects.open(encoding="ascii") as lines, private(changed) as file:
+            file.writelines(objects(lines, documents["pods"], documents["volumes"], nodes))
+        files: dict[str, list[tuple[Path, str]]] = {name: [] for name in names}
+        for volume in manifest.volumes:
+            if volume.file:
+                files[nodes[volume.name]].append((up.saved.folder / volume.file, f"{volume.name}.tar"))
+        files[up.members.first.name].append((changed, OBJECTS))
+
+        def put(host: Host) -> None:
+            folder = f"{up.members[host.name].directory}/{RESUME}"
+            up.launcher.run(host, ["sh", "-c", MAKE_FOLDER, "sh", folder]).check(host.name)
+            for source, name in files[host.name]:
+                up.launcher.send(host, source, f"{folder}/{name}", timeout=TRANSFER_TIMEOUT)
+
+        up.members.move(names, State.STARTED)  # from here on something of them may be on their hosts
+        up.save_begun()
+        hosts = [member.host for member in up.newcomers if files[member.name]]
+        outcome = on_all(hosts, put, deadline=TRANSFER_TIMEOUT)
+        if outcome.failures:
+            raise NodeFailures(outcome.failures, "hand over what was saved")
+        empty = [volume.claim for volume in manifest.volumes if not volume.file]
+        if empty:
+            up.report.line(f"  warning: saved without their data, empty now: {', '.join(empty)}")
+        return f"{manifest.objects} objects, {sum(bool(v.file) for v in manifest.volumes)} volumes"
+
+    def undo(self, up: BringUp) -> None:
+        """Have it removed with the nodes' folders."""
+        names = {host.name for host in up.hosts}
+        failures = stop(up, [member for member in up.members.to_stop() if member.name in names])
+        if failures:
+            raise NodeFailures(failures, "remove what was handed over")
+
+
+def private(path: Path) -> IO[str]:
+    """A new file that only its user may read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii")
