@@ -12,6 +12,7 @@ Sealed (see `sealing`), it is a tar whose first member says what it is and whose
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -124,7 +125,8 @@ class Writer:
             with os.fdopen(descriptor, "w+b") as file:
                 with (
                     Sealer(file, self._key) as sealer,
-                    tarfile.open(fileobj=cast("BinaryIO", sealer), mode="w|gz", compresslevel=1) as tar,
+                    gzip.GzipFile(fileobj=cast("BinaryIO", sealer), mode="wb", compresslevel=1) as packed,
+                    tarfile.open(fileobj=packed, mode="w|") as tar,
                 ):
                     self._add(tar, MANIFEST, json.dumps(manifest.document()).encode())
                     self._add(tar, IDENTITIES, identities.reveal().encode())
