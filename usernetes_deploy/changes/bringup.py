@@ -21,7 +21,6 @@ from usernetes_deploy.phases.forget_cluster import ForgetCluster, TrySilent
 from usernetes_deploy.phases.issue_credentials import IssueCredentials
 from usernetes_deploy.phases.plan_network import PlanNetwork
 from usernetes_deploy.phases.probe_nodes import ProbeNodes
-from usernetes_deploy.phases.put_saved import PutSaved
 from usernetes_deploy.phases.record_cluster import RecordCluster
 from usernetes_deploy.phases.stage_bundle import StageBundle
 from usernetes_deploy.phases.start_nodes import StartNodes
@@ -35,7 +34,6 @@ UP: Sequence[Phase[BringUp]] = (
     StageBundle(),
     PlanNetwork(),
     IssueCredentials(),
-    PutSaved(),
     StartNodes(),
     WaitReady(meanwhile=CheckNetwork.begin),
     CheckNetwork(),
@@ -44,15 +42,15 @@ UP: Sequence[Phase[BringUp]] = (
 DOWN: Sequence[Phase[Departure]] = (StopNodes(strict=True), TrySilent(), ForgetCluster())
 
 
-def up(context: BringUp) -> Path:
-    """Bring a cluster up; returns the path of its kubeconfig.
+def up(context: BringUp, phases: Sequence[Phase[BringUp]] = UP) -> Path:
+    """Bring a cluster up by these phases; returns the path of its kubeconfig.
 
     Raises what the phases raise; then nothing is left on any host but the staged bundle, and the nodes' logs are kept.
     """
     with context.state.locked():
         refuse_at_once(context)
         try:
-            run(UP, context, context.report)
+            run(phases, context, context.report)
         finally:
             if context.report.log:
                 context.report.log.close()

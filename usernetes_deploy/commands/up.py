@@ -115,9 +115,8 @@ def up(
             raise UsageError("--resume has the cluster's spec: --file, --time, --queue and --dry-run do not go with it")
         with resuming.opened(Path(resume), key_of(key), roots()) as (saved, archive):
             context = context_of(spec_from(flags, saved.manifest.spec, **further), flags, wait=wait, quiet=quiet)
-            context.saved = saved
             try:
-                print(resuming.resume(context, archive))
+                print(resuming.resume(context, saved, archive))
             finally:
                 context.launcher.close()
         return

@@ -25,8 +25,8 @@ class ApplyManifests:
     title = "apply the manifests"
 
     def check(self, up: BringUp) -> bool:
-        """Only where there are some; a cluster that is resumed has them, as they were changed since."""
-        return bool(up.spec.manifests) and up.saved is None
+        """Only where there are some."""
+        return bool(up.spec.manifests)
 
     def apply(self, up: BringUp) -> str:
         """Raise `CommandFailed` with kubectl's own words, which name the object."""

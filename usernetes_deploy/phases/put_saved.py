@@ -9,7 +9,7 @@ from typing import IO
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.membership import State
 from usernetes_deploy.cluster.resumed import objects, placed
-from usernetes_deploy.errors import NodeFailures
+from usernetes_deploy.errors import NodeFailures, UsernetesError
 from usernetes_deploy.launch.base import Host, on_all
 from usernetes_deploy.node.saved import OBJECTS, RESUME
 from usernetes_deploy.phases.stage_bundle import MAKE_FOLDER, TRANSFER_TIMEOUT
@@ -21,13 +21,14 @@ class PutSaved:
 
     title = "hand over what was saved"
 
-    def check(self, up: BringUp) -> bool:
-        """Only when a saved cluster is resumed."""
-        return up.saved is not None
+    def check(self, up: BringUp) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
     def apply(self, up: BringUp) -> str:
         """Raise `NodeFailures` for hosts that do not take it."""
-        assert up.saved is not None  # noqa: S101 (for the type checker)
+        if up.saved is None:
+            raise UsernetesError("this change was begun without a saved cluster")
         manifest = up.saved.manifest
         names = [member.name for member in up.newcomers]
         nodes = placed(manifest.volumes, manifest.nodes, names)

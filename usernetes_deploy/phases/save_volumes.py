@@ -74,7 +74,7 @@ def chosen(there: Sequence[Volume], wanted: str) -> Collection[Volume]:
     unknown = [name for name in names if name not in claims]
     if unknown or not names:
         raise UsageError(
-            f"--volumes: there is no volume {', '.join(unknown) or wanted!r} on a node; "
+            f"--volumes: there is no volume {', '.join(unknown) or wanted} on a node; "
             f"there are {', '.join(sorted(claims)) or 'none'}"
         )
     return [claims[name] for name in dict.fromkeys(names)]
