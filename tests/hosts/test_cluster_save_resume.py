@@ -226,7 +226,7 @@ def test_a_saved_cluster_goes_on_with_one_node(account: Account, kept: Kept) -> 
     words = [str(account.bundle / "bin" / "kubectl"), f"--kubeconfig={file}", "get", "secret", "kept"]
     assert account.sh(" ".join(words)).returncode == 0  # kubeconfigs of before are valid
     cluster.kubectl("create", "configmap", "of-later")
-    assert not (cluster.node_folder() / "resume" / "objects.jsonl").exists()
+    assert not (cluster.node_folder() / "resume" / "objects.jsonl.gz").exists()
 
 
 def test_a_second_resume_is_refused_while_the_first_lives_and_not_when_it_is_dead(account: Account, kept: Kept) -> None:

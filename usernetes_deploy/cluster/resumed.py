@@ -46,7 +46,7 @@ def objects(
     volumes: Iterable[Mapping[str, Any]],
     nodes: Mapping[str, str],
 ) -> Iterator[str]:
-    """The lines of ``objects.jsonl`` that a resumed cluster begins with; `nodes`: volume -> the node it comes to."""
+    """The store's objects, a line each, that a resumed cluster begins with; `nodes`: volume -> the node it comes to."""
     changed: dict[str, bytes | None] = {key_of(PODS, pod): pod_again(pod) for pod in pods}
     changed |= {key_of(VOLUMES, item): volume_on(item, nodes[item["metadata"]["name"]])
                 for item in volumes if item["metadata"]["name"] in nodes}  # fmt: skip

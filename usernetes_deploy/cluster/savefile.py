@@ -1,10 +1,11 @@
 """The archive of a saved cluster: what is in it, and how it is written and read, whole or not at all.
 
-Sealed (see `sealing`), it is a tar whose first member says what it is and whose last has the SHA-256 of all others::
+Sealed (see `sealing`), it is a tar whose first member says what it is and whose last has the SHA-256 of all others.
+Volumes are not compressed: it would take ten times as long, and large data is mostly such that would hardly be smaller::
 
     manifest.json       format, cluster, when and by which version, spec, images, volumes
     identities.json     authorities, service-account keys, the key that Secrets are encrypted with
-    objects.jsonl       the store's objects, as etcd has them
+    objects.jsonl.gz    the store's objects, as etcd has them
     documents.json      pods and volumes of the same revision as the API shows them: what resuming changes
     volumes/NAME.tar    the data of a volume, with the owners that its pods see
     end.json            digests
@@ -12,7 +13,6 @@ Sealed (see `sealing`), it is a tar whose first member says what it is and whose
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
@@ -28,9 +28,10 @@ from usernetes_deploy.cluster.sealing import Opened, Sealer
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
 FORMAT = 1
+BLOCK = 1 << 20
 SUFFIX = ".usernetes"
 MANIFEST, IDENTITIES, OBJECTS, DOCUMENTS, END = (
-    "manifest.json", "identities.json", "objects.jsonl", "documents.json", "end.json"
+    "manifest.json", "identities.json", "objects.jsonl.gz", "documents.json", "end.json"
 )  # fmt: skip
 
 
@@ -125,8 +126,7 @@ class Writer:
             with os.fdopen(descriptor, "w+b") as file:
                 with (
                     Sealer(file, self._key) as sealer,
-                    gzip.GzipFile(fileobj=cast("BinaryIO", sealer), mode="wb", compresslevel=1) as packed,
-                    tarfile.open(fileobj=packed, mode="w|") as tar,
+                    tarfile.open(fileobj=cast("BinaryIO", sealer), mode="w|", bufsize=BLOCK) as tar,
                 ):
                     self._add(tar, MANIFEST, json.dumps(manifest.document()).encode())
                     self._add(tar, IDENTITIES, identities.reveal().encode())
@@ -193,7 +193,7 @@ def _walk(file: BinaryIO, key: Secret, name: str | Path, folder: Path | None) ->
     small: dict[str, bytes] = {}
     manifest: Manifest | None = None
     try:
-        with tarfile.open(fileobj=cast("BinaryIO", opened), mode="r|gz") as tar:
+        with tarfile.open(fileobj=cast("BinaryIO", opened), mode="r|", bufsize=BLOCK) as tar:
             for member in tar:
                 source = tar.extractfile(member)
                 if source is None or not _is_ours(member.name):
@@ -219,8 +219,8 @@ def _walk(file: BinaryIO, key: Secret, name: str | Path, folder: Path | None) ->
 def _is_ours(member: str) -> bool:
     """Whether a member's name is one that an archive of this format has; it becomes a path.
 
-    >>> _is_ours("objects.jsonl"), _is_ours("volumes/pvc-1.tar"), _is_ours("volumes/../x.tar"), _is_ours("/etc/passwd")
-    (True, True, False, False)
+    >>> _is_ours("volumes/pvc-1.tar"), _is_ours("volumes/../x.tar"), _is_ours("/etc/passwd")
+    (True, False, False)
     """
     head, slash, rest = member.partition("/")
     if slash:

@@ -8,6 +8,7 @@ begins with what it has.
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import shutil
@@ -25,7 +26,7 @@ from usernetes_deploy.node.control_plane import ETCD_PORT
 from usernetes_deploy.node.filesystem import VOLUMES
 
 SAVE, RESUME = "save", "resume"
-OBJECTS = "objects.jsonl"  # a line an object of the store: [key, value], both in base64
+OBJECTS = "objects.jsonl.gz"  # a line an object of the store: [key, value], both in base64
 FIRST, BEHIND = b"/registry/", b"/registry0"
 PAGE = 1000  # objects asked for at once
 PUTS, PUT_BYTES = 100, 1 << 20  # etcd takes 128 puts at once, and 1.5 MiB
@@ -91,7 +92,7 @@ def save(config: NodeConfig, netns: Path, request: Mapping[str, Any]) -> dict[st
 def dump(target: Path) -> dict[str, Any]:
     """Write all objects of the store at one revision; those with a lease end by themselves and are left out."""
     count = revision = 0
-    with target.open("w", encoding="ascii") as file:
+    with gzip.open(target, "wt", compresslevel=1, encoding="ascii") as file:
         for at, entry in Store().entries():
             revision = at
             if "lease" not in entry:
@@ -116,7 +117,7 @@ def load(config: NodeConfig, netns: Path) -> int:
 def _load(source: Path) -> int:
     store, count = Store(), 0
     ends = time.monotonic() + PATIENCE
-    with source.open(encoding="ascii") as file:
+    with gzip.open(source, "rt", encoding="ascii") as file:
         for some in batches(json.loads(line) for line in file):
             while True:
                 try:

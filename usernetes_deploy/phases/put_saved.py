@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster.membership import State
@@ -33,8 +36,8 @@ class PutSaved:
         names = [member.name for member in up.newcomers]
         nodes = placed(manifest.volumes, manifest.nodes, names)
         documents = up.saved.documents()
-        changed = up.saved.folder / "changed.jsonl"
-        with up.saved.objects.open(encoding="ascii") as lines, private(changed) as file:
+        changed = up.saved.folder / "changed.jsonl.gz"
+        with gzip.open(up.saved.objects, "rt", encoding="ascii") as lines, private(changed) as file:
             file.writelines(objects(lines, documents["pods"], documents["volumes"], nodes))
         files: dict[str, list[tuple[Path, str]]] = {name: [] for name in names}
         for volume in manifest.volumes:
@@ -67,6 +70,11 @@ class PutSaved:
             raise NodeFailures(failures, "remove what was handed over")
 
 
-def private(path: Path) -> IO[str]:
-    """A new file that only its user may read."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii")
+@contextlib.contextmanager
+def private(path: Path) -> Iterator[IO[str]]:
+    """A new compressed file that only its user may read."""
+    with (
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+        gzip.open(file, "wt", compresslevel=1, encoding="ascii") as text,
+    ):
+        yield cast("IO[str]", text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import os
@@ -135,8 +134,7 @@ def sealed(target: Path, members: dict[str, bytes]) -> Path:
     with (
         target.open("wb") as file,
         Sealer(file, KEY) as sealer,
-        gzip.GzipFile(fileobj=cast("BinaryIO", sealer), mode="wb") as packed,
-        tarfile.open(fileobj=packed, mode="w|") as tar,
+        tarfile.open(fileobj=cast("BinaryIO", sealer), mode="w|") as tar,
     ):
         for name, content in members.items():
             info = tarfile.TarInfo(name)
