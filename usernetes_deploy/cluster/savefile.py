@@ -1,7 +1,7 @@
 """The archive of a saved cluster: what is in it, and how it is written and read, whole or not at all.
 
 Sealed (see `sealing`), it is a tar whose first member says what it is and whose last has the SHA-256 of all others.
-Volumes are not compressed: it would take ten times as long, and large data is mostly such that would hardly be smaller::
+Volumes are not compressed: it would take ten times as long, and large data is mostly such that hardly gets smaller::
 
     manifest.json       format, cluster, when and by which version, spec, images, volumes
     identities.json     authorities, service-account keys, the key that Secrets are encrypted with
@@ -128,6 +128,7 @@ class Writer:
                     Sealer(file, self._key) as sealer,
                     tarfile.open(fileobj=cast("BinaryIO", sealer), mode="w|", bufsize=BLOCK) as tar,
                 ):
+                    vars(tar)["copybufsize"] = BLOCK  # of tarfile's constructor, where its types do not know it
                     self._add(tar, MANIFEST, json.dumps(manifest.document()).encode())
                     self._add(tar, IDENTITIES, identities.reveal().encode())
                     for name, content in parts.items():
