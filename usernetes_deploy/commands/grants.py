@@ -12,7 +12,7 @@ from usernetes_deploy.access import durations, trail
 from usernetes_deploy.access import grants as library
 from usernetes_deploy.access.wishes import wish
 from usernetes_deploy.cluster.spec import load
-from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, node_program, running, show
+from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, running, show
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsageError, UsernetesError
 
@@ -144,7 +144,7 @@ def audit(
     if lines < 1:
         raise UsageError(f"--lines: expected a number > 0, got {lines}")
     length = timedelta(seconds=durations.seconds(since, "--since")) if since else None
-    state = running(cluster)
+    state = chosen(cluster)
     found = trail.trail(state, node_program(), grant=grant, since=length, verbs=verb or (), lines=lines)
     if json:
         show(found)
