@@ -150,6 +150,13 @@ class ClusterState:
         except (UsernetesError, TypeError, ValueError):
             return {}
 
+    def bundle(self) -> dict[str, Any]:
+        """The bundle of its nodes, for who looks through all clusters; {} when that cannot be read."""
+        try:
+            return dict(self._document().get("bundle") or {})
+        except (UsernetesError, TypeError, ValueError):
+            return {}
+
     def write(self, document: Mapping[str, Any]) -> None:
         """Replace cluster.json, whole or not at all."""
         self._put("cluster.json", json.dumps({"schema": SCHEMA, **document}, indent=1))
