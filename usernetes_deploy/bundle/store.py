@@ -17,7 +17,7 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,15 +147,17 @@ def put(target: Path, manifest: Manifest, fill: Callable[[Path], object]) -> Non
         stage.stamp(fresh, manifest)
 
 
-def collect_garbage(cache: Path) -> list[tuple[str, int]]:
+def collect_garbage(cache: Path, keep: Collection[str] = ()) -> list[tuple[str, int]]:
     """Remove all but the current bundle, its built components, and bundles that a process runs from.
+
+    Bundles whose names are in `keep` stay as well: those of stopped clusters, which no process runs from.
 
     Hold `locked` while calling. Returns (name, bytes) of what went; bytes that a hard link shares with something kept
     are counted, though not freed.
     """
     current = (cache / "bundles" / "current").resolve()
     kept = unpacking.read_manifest(current).files if current.is_dir() else {}
-    kept_names = {"current", current.name, *stage.in_use(cache / "bundles")}
+    kept_names = {"current", current.name, *stage.in_use(cache / "bundles"), *keep}
     doomed = [path for path in (cache / "bundles").glob("*") if path.name not in kept_names]
     doomed += list((cache / "downloads").glob("*"))
     for built in (cache / "built").glob("*"):

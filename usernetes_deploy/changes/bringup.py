@@ -42,15 +42,15 @@ UP: Sequence[Phase[BringUp]] = (
 DOWN: Sequence[Phase[Departure]] = (StopNodes(strict=True), TrySilent(), ForgetCluster())
 
 
-def up(context: BringUp) -> Path:
-    """Bring a cluster up; returns the path of its kubeconfig.
+def up(context: BringUp, phases: Sequence[Phase[BringUp]] = UP) -> Path:
+    """Bring a cluster up by these phases; returns the path of its kubeconfig.
 
     Raises what the phases raise; then nothing is left on any host but the staged bundle, and the nodes' logs are kept.
     """
     with context.state.locked():
         refuse_at_once(context)
         try:
-            run(UP, context, context.report)
+            run(phases, context, context.report)
         finally:
             if context.report.log:
                 context.report.log.close()

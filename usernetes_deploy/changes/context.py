@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.changes.phase import Report
 from usernetes_deploy.cluster import spec as specs
 from usernetes_deploy.cluster.addressing import NetworkPlan
+from usernetes_deploy.cluster.identities import Identities
 from usernetes_deploy.cluster.membership import Member, Membership, State
 from usernetes_deploy.cluster.record import Record
+from usernetes_deploy.cluster.savefile import Saved, Volume
 from usernetes_deploy.cluster.spec import ClusterSpec
 from usernetes_deploy.cluster.state import ClusterState
-from usernetes_deploy.errors import BundleError, UsernetesError
+from usernetes_deploy.errors import BundleError, Secret, UsernetesError
 from usernetes_deploy.facts import HostFacts
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.node.config import NodeConfig
@@ -114,6 +116,9 @@ class BringUp(Change):
     find: Callable[[], Sequence[Host]] = tuple  # the hosts that `add` is to bring in
     recorded: Callable[[], object] = bool  # called when `down` has something to go by
     before: Sequence[Member] = ()  # members that left or were given up, and whose hosts come again
+    identities: Identities | None = None  # those of a cluster that was there before and goes on
+    saved: Saved | None = None  # the cluster that is resumed
+    since: float = 0.0  # seconds since the epoch: what Nodes said before is of an earlier life of the cluster
     under_way: set[str] = field(default_factory=set)  # hosts whose start was begun and has not returned
     found = Step[Found]("connect the hosts")
     facts = Step[Mapping[str, HostFacts]]("probe the hosts")
@@ -158,6 +163,20 @@ class BringUp(Change):
     def save_begun(self) -> None:
         """Write down what is known now, of a cluster that is still starting or growing."""
         self.save("growing" if self.others else "starting")
+
+
+@dataclass(kw_only=True)
+class Saving(Change):
+    """One `save`: to which file, sealed with which key, and which volumes (none, all, or NAMESPACE/NAME,...)."""
+
+    target: Path
+    key: Secret
+    wanted: str
+    revision = Step[int]("save the objects")
+    counted = Step[int]("save the objects")
+    documents = Step[Mapping[str, Any]]("save the objects")
+    volumes = Step[Sequence[Volume]]("save the volumes")
+    size = Step[int]("write the archive")  # bytes
 
 
 @dataclass(kw_only=True)

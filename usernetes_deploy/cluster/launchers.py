@@ -16,6 +16,7 @@ class Kind(Protocol):
 
     name: str
     shares_host: bool
+    ends_with_host: bool
 
     def asked(self, wish: Wish, program: Path) -> Launcher:
         """The launcher that a spec or its flags ask for."""
@@ -88,3 +89,12 @@ def shares_host(state: Mapping[str, Any]) -> bool:
     """Whether all nodes of a recorded cluster are on the driver's own machine."""
     name = str(state.get("launcher"))
     return name in KINDS and kind(name).shares_host
+
+
+def ends_with_host(name: str) -> bool:
+    """Whether nodes of this launcher end with their job, and their folders with them.
+
+    >>> ends_with_host("slurm"), ends_with_host("local")
+    (True, False)
+    """
+    return kind(name).ends_with_host

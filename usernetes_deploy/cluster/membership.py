@@ -2,8 +2,9 @@
 
 A member is planned when its host is known, placed when it is decided where its node goes there, started when the node
 is told to start, ready when it was seen Ready. A member may be given up (within ``--min-nodes``), be lost (it is gone
-without having been told to), and be on its way out (leaving, then left). Whoever moves a member writes that down before
-acting on it, so that the record never knows less than what may be on a host.
+without having been told to), be stopped with its folder kept (and started again), and be on its way out (leaving, then
+left). Whoever moves a member writes that down before acting on it, so that the record never knows less than what may be
+on a host.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class State(StrEnum):
     READY = "ready"
     GIVEN_UP = "given-up"  # with a place: something of it may be there
     LOST = "lost"
+    STOPPED = "stopped"  # told to end with its folder kept: from here on its node may be gone; `start` brings it back
     LEAVING = "leaving"
     LEFT = "left"  # kept only where something of it may be left, or where it was lost
 
@@ -36,10 +38,11 @@ class State(StrEnum):
 MOVES: Mapping[State, Collection[State]] = {
     State.PLANNED: {State.PLACED, State.GIVEN_UP},
     State.PLACED: {State.STARTED, State.GIVEN_UP},
-    State.STARTED: {State.READY, State.GIVEN_UP, State.LOST, State.LEAVING},
-    State.READY: {State.LOST, State.LEAVING},
-    State.GIVEN_UP: {State.LOST, State.LEAVING},
-    State.LOST: {State.READY, State.LEAVING},
+    State.STARTED: {State.READY, State.GIVEN_UP, State.LOST, State.STOPPED, State.LEAVING},
+    State.READY: {State.LOST, State.STOPPED, State.LEAVING},
+    State.GIVEN_UP: {State.LOST, State.STOPPED, State.LEAVING},
+    State.LOST: {State.READY, State.STOPPED, State.LEAVING},
+    State.STOPPED: {State.STARTED, State.GIVEN_UP, State.LEAVING},
     State.LEAVING: {State.LEFT},
     State.LEFT: set(),
 }
@@ -257,7 +260,9 @@ class Membership:
             self.update(member.name, replaced_by=name, since=now())
 
     def phase(self) -> str:
-        """What people are told of the whole: running, or degraded when nodes were given up or lost."""
+        """What people are told of the whole: running, stopped, or degraded when nodes were given up or lost."""
+        if any(member.state is State.STOPPED for member in self):
+            return "stopped"
         missed = (State.GIVEN_UP, State.LOST, State.LEAVING)
         return "degraded" if self.unreplaced() or any(member.state in missed for member in self) else "running"
 

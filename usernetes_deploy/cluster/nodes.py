@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from usernetes_deploy.launch.base import Host, Launcher, Outcome, on_all
 STOP_DEADLINE = 30.0
 LOGS_SECONDS = 10.0  # for the logs of a node that is about to end: they are evidence, its end is what matters
 ASK_TIMEOUT = 10.0
+FETCH_MIB, FETCH_SECONDS = 16, 120.0  # of a file at once
 
 
 def ask_nodes(launcher: Launcher, members: Sequence[Member], *, brief: bool = False) -> Outcome:
@@ -52,13 +55,14 @@ def stop_nodes(
     keep: Path | None = None,
     deadline: float = STOP_DEADLINE,
     late: Collection[str] = (),
+    stay: bool = False,
     say: Callable[[str], object] = bool,
 ) -> Outcome:
     """End nodes and remove their folders, whether they run or not; `keep`: a folder here for their logs.
 
     A node that is not done after `deadline` seconds is a failure. Logs that cannot be fetched or kept (a full home, for
     instance) are said, and keep no node from being stopped. `late` are nodes whose start may still be on its way to the
-    host: should it arrive after this, it makes no node.
+    host: should it arrive after this, it makes no node. With `stay` the folders stay, for a later start.
     """
     by_name = {member.host.name: member for member in members}
 
@@ -68,6 +72,8 @@ def stop_nodes(
         argv = [*launcher.node_program(host), "stop", member.directory, f"--rootlesskit={rootlesskit}"]
         if host.name in late:
             argv.append("--late")
+        if stay:
+            argv.append("--stay")
         if keep is not None:
             try:
                 save_logs(launcher, member, keep / host.name, seconds=LOGS_SECONDS)
@@ -85,6 +91,18 @@ def staged_root(record: Record, member: Member) -> Path:
     if shares_host(record.launcher):
         return Path(record.bundle["root"])
     return member.at.base / "bundle" / record.bundle["name"]
+
+
+def fetch(launcher: Launcher, member: Member, path: Path) -> Iterator[bytes]:
+    """The content of a file on a node's host, piece by piece; raises `CommandFailed` when it cannot be read."""
+    for number in itertools.count():
+        script = 'dd if="$1" bs=1048576 skip="$2" count="$3" status=none | base64'
+        argv = ["sh", "-c", script, "sh", str(path), str(number * FETCH_MIB), str(FETCH_MIB)]
+        text = launcher.run(member.host, argv, timeout=FETCH_SECONDS).check(member.name).stdout
+        piece = base64.b64decode(text)
+        yield piece
+        if len(piece) < FETCH_MIB << 20:
+            return
 
 
 def save_logs(

@@ -22,7 +22,7 @@ FIELDS: Mapping[str, type] = {
 class Record:
     """What cluster.json says. `bundle` has name, digest and root; `phases` are seconds by phase, of all changes.
 
-    `phase` is starting, growing, running or degraded.
+    `phase` is starting, growing, running, degraded or stopped.
     """
 
     name: str

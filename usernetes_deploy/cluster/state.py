@@ -71,6 +71,7 @@ class ClusterState:
     def create(self) -> None:
         """Make the directory; raises `UsageError` when there is such a cluster, `UsernetesError` when it cannot."""
         if self.exists():
+            self.refuse_stopped()
             raise UsageError(
                 f"a cluster named {self.name} exists",
                 remedy=f"usernetes status --cluster {self.name}, or usernetes down --cluster {self.name}",
@@ -123,6 +124,15 @@ class ClusterState:
             why = error.headline()
             raise UsernetesError(why, tried=f"read {path}", remedy=remedy) from error
 
+    def refuse_stopped(self) -> None:
+        """Raise `UsageError` when the cluster is stopped: what is asked for needs its nodes."""
+        phase = ""
+        with contextlib.suppress(UsernetesError):  # whoever reads the record says more of one that cannot be read
+            phase = self._document().get("phase", "")
+        if phase == "stopped":
+            remedy = f"usernetes start --cluster {self.name}, or usernetes down --cluster {self.name}"
+            raise UsageError(f"cluster {self.name} is stopped", remedy=remedy)
+
     def is_readable(self) -> bool:
         """Whether the record says what `down` needs, or there is none."""
         try:
@@ -137,6 +147,13 @@ class ClusterState:
         """How the nodes were started, for who looks through all clusters; {} when that cannot be read."""
         try:
             return dict(self._document().get("launcher") or {})
+        except (UsernetesError, TypeError, ValueError):
+            return {}
+
+    def bundle(self) -> dict[str, Any]:
+        """The bundle of its nodes, for who looks through all clusters; {} when that cannot be read."""
+        try:
+            return dict(self._document().get("bundle") or {})
         except (UsernetesError, TypeError, ValueError):
             return {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from usernetes_deploy.api import Api
-from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.launchers import ends_with_host, launcher_from_state
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.nodes import ask_nodes
 from usernetes_deploy.cluster.record import loss_words, losses_of, members_of
@@ -28,12 +28,13 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
     """The status document (see schema/status.json); a node or an API that does not answer is part of it."""
     document = state.read()
     members = members_of(document)
+    stopped = members.phase() == "stopped"
     launcher = launcher_from_state(document["launcher"], program)
     try:
-        outcome = ask_nodes(launcher, members.present())
+        outcome = ask_nodes(launcher, [] if stopped else members.present())
     finally:
         launcher.close()
-    api, objects = ask_api(state)
+    api, objects = (no_api("the cluster is stopped"), {}) if stopped else ask_api(state)
     nodes = [
         node_status(member, outcome.results.get(member.name), outcome.failures.get(member.name), objects)
         for member in members.present()
@@ -80,7 +81,7 @@ def left_until(ends: str) -> dict[str, Any]:
 
 def ask_api(state: ClusterState) -> tuple[dict[str, Any], dict[str, Any]]:
     """Whether the API is ready and its latency (ms, of /readyz over one connection), and its Node objects by name."""
-    answer: dict[str, Any] = {"ready": False, "latencyMs": None, "error": None}
+    answer = no_api(None)
     try:
         api = state.api(timeout=5)
         try:
@@ -93,6 +94,11 @@ def ask_api(state: ClusterState) -> tuple[dict[str, Any], dict[str, Any]]:
         answer["error"] = error.headline()
         items = []
     return answer, {item["metadata"]["name"]: item for item in items}
+
+
+def no_api(why: str | None) -> dict[str, Any]:
+    """What is said of an API that does not answer, for this reason."""
+    return {"ready": False, "latencyMs": None, "error": why}
 
 
 def _timed(api: Api) -> float:
@@ -177,6 +183,8 @@ def is_well(node: Mapping[str, Any]) -> bool:
 
 def text(found: Mapping[str, Any]) -> str:
     """The document for people."""
+    if found["phase"] == "stopped":
+        return stopped_text(found)
     api, dns = found["api"], found["dns"]
     lines = [
         f"cluster {found['cluster']}: {'well' if found['healthy'] else 'NOT WELL'}, {found['phase']}, "
@@ -230,9 +238,21 @@ def text(found: Mapping[str, Any]) -> str:
         ]
         if node["restarts"]:
             lines.append(f"{node['name']}: the node was restarted {node['restarts']} times, last: {node['lastExit']}")
+    if not any(node["alive"] or node["error"] for node in found["nodes"]) and not ends_with_host(found["launcher"]):
+        lines.append(f"all nodes are gone, their folders are there; fix: usernetes start --cluster {found['cluster']}")
     lines += [f"lost: {loss_words(loss)}" for loss in found["losses"]]
     lines += [f"given up: {name}: {why}" for name, why in found["givenUp"].items()]
     return "\n".join(lines)
+
+
+def stopped_text(found: Mapping[str, Any]) -> str:
+    """A stopped cluster for people: what there is, and how it comes back."""
+    rows = [["NODE", "STATE", "FOLDER"]]
+    rows += [[node["name"], "stopped", node["directory"]] for node in found["nodes"]]
+    return (
+        f"cluster {found['cluster']}: stopped, {age(found['ageSeconds'])} old, {found['launcher']} launcher\n"
+        f"its data, images and volumes are kept; fix: usernetes start --cluster {found['cluster']}\n\n{table(rows)}"
+    )
 
 
 def outside_words(outside: Mapping[str, Any] | None) -> list[str]:

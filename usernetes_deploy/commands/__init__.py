@@ -19,12 +19,30 @@ from usernetes_deploy.commands import (
     network,
     prepare,
     renew,
+    saving,
+    suspension,
     up,
 )
 from usernetes_deploy.console.flags import flags_of
 
 COLLECTION = Collection()
-for module in (up, cluster, growth, renew, access, grants, inside, network, demo, job, mcp, init, prepare):
+for module in (
+    up,
+    cluster,
+    suspension,
+    saving,
+    growth,
+    renew,
+    access,
+    grants,
+    inside,
+    network,
+    demo,
+    job,
+    mcp,
+    init,
+    prepare,
+):
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))

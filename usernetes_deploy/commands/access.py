@@ -16,7 +16,16 @@ from usernetes_deploy.cluster import status as statuses
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.record import members_of
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program, report, show, versions
+from usernetes_deploy.commands.common import (
+    CLUSTER_HELP,
+    chosen,
+    environment,
+    node_program,
+    report,
+    running,
+    show,
+    versions,
+)
 from usernetes_deploy.errors import UsageError, UsernetesError
 
 CLEAR = "\x1b[H\x1b[2J"
@@ -85,7 +94,7 @@ def kubectl(context: Context, cluster: str | None = None) -> None:
       usernetes kubectl get nodes
       usernetes kubectl --cluster demo logs -f deployment/web
     """
-    state = chosen(cluster)
+    state = running(cluster)
     binary = f"{state.read()['bundle']['root']}/bin/kubectl"
     ours = {"KUBECONFIG": str(state.kubeconfig), "KUBECACHEDIR": str(state.directory / "kubectl")}  # gone with `down`
     try:

@@ -12,7 +12,8 @@ from invoke.tasks import task
 
 from usernetes_deploy.bundle import archive, build, components, contents, download, pins, stage, store, unpacking
 from usernetes_deploy.cluster.launchers import ssh_launcher
-from usernetes_deploy.commands.common import Verb, bundle_cache, node_program
+from usernetes_deploy.cluster.state import clusters
+from usernetes_deploy.commands.common import Verb, bundle_cache, node_program, roots
 from usernetes_deploy.console.moving import MovingLine
 from usernetes_deploy.errors import BundleError, UsageError
 from usernetes_deploy.launch.base import Host, on_all
@@ -200,10 +201,15 @@ def _prune_hosts(hosts: str, folder: str, cache: str) -> None:
 def _collect(cache: str) -> None:
     folder = _cache(cache)
     with store.locked(folder):
-        gone = store.collect_garbage(folder)
+        gone = store.collect_garbage(folder, _of_clusters())
     for name, size in gone:
         print(f"{name}  {mib(size)}")
     _say(f"{mib(sum(size for _, size in gone))} freed")
+
+
+def _of_clusters() -> set[str]:
+    """The names of the bundles that this user's clusters were started from; a record that cannot be read has none."""
+    return {Path(str(found["root"])).name for state in clusters(roots()) if "root" in (found := state.bundle())}
 
 
 def mib(size: int) -> str:

@@ -96,6 +96,13 @@ def chosen(cluster: str | None, *, half_made: bool = False) -> ClusterState:
     return state
 
 
+def running(cluster: str | None) -> ClusterState:
+    """As `chosen`, for a verb that needs the cluster's nodes; raises `UsageError` for a stopped one."""
+    state = chosen(cluster)
+    state.refuse_stopped()
+    return state
+
+
 def is_job(cluster: str | None) -> TypeGuard[str]:
     """Whether a name is that of a job (or a path of jobs), and of no cluster known here."""
     return bool(

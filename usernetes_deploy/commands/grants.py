@@ -12,7 +12,7 @@ from usernetes_deploy.access import durations, trail
 from usernetes_deploy.access import grants as library
 from usernetes_deploy.access.wishes import wish
 from usernetes_deploy.cluster.spec import load
-from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, show
+from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, running, show
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsageError, UsernetesError
 
@@ -50,7 +50,7 @@ def grant(
       usernetes grant agent --role edit --namespace runs --for 8h --quota cpu=8,pods=50
       usernetes grant watcher --namespace '*' --verbs get,list,watch
     """
-    state = chosen(cluster)
+    state = running(cluster)
     longest = load(state.read()["spec"], "the record").access.longest_grant
     asked = wish(
         name,
@@ -77,7 +77,7 @@ def grants(_: Context, cluster: str | None = None, json: bool = False) -> None:
       usernetes grants
       usernetes grants --json
     """
-    state = chosen(cluster)
+    state = running(cluster)
     try:
         used = trail.last_use(state, node_program())
     except UsernetesError as error:  # the grants are the API's to tell all the same
@@ -109,7 +109,7 @@ def revoke(_: Context, name: str, cluster: str | None = None) -> None:
 
       usernetes revoke agent
     """
-    for line in library.revoke(chosen(cluster), name):
+    for line in library.revoke(running(cluster), name):
         print(line, file=sys.stderr)
 
 

@@ -8,7 +8,7 @@ from invoke.tasks import task
 from usernetes_deploy.changes import growth
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.record import members_of
-from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
+from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, node_program, report, running
 from usernetes_deploy.console.flags import number
 from usernetes_deploy.errors import UsageError
 from usernetes_deploy.jobs import records, submitting
@@ -43,7 +43,7 @@ def add(
     wanted = number("nodes", nodes)
     if wanted is not None and wanted < 1:
         raise UsageError(f"--nodes: expected a whole number >= 1, got {wanted}")
-    state = chosen(cluster)
+    state = running(cluster)
     told = report(quiet=quiet)
     submitting.make_room(state, wanted or 1, node_program(), told.line)
     document = state.read()
@@ -82,7 +82,7 @@ def remove(
       usernetes remove node3 --force
     """
     names = [name for name in node.split(",") if name]
-    state = chosen(cluster)
+    state = running(cluster)
     growth.remove(state, report(), node_program(), names, drain_seconds=int(drain_seconds), force=force)
     records.publish_change(state)
     submitting.give_back(state)

@@ -13,7 +13,7 @@ from invoke.tasks import task
 from usernetes_deploy.cluster import status as statuses
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.nodes import staged_root
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, report, show
+from usernetes_deploy.commands.common import CLUSTER_HELP, node_program, report, running, show
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import CommandFailed, UsageError, UsernetesError
 from usernetes_deploy.launch.base import Host, Launcher, on_all
@@ -40,7 +40,7 @@ def load(_: Context, archive: str, cluster: str | None = None) -> None:
     named = not path.exists() and "/" not in archive and not path.suffix
     if not named and not path.is_file():
         raise UsageError(f"{archive} is not a file", remedy=SAVE)
-    state = chosen(cluster)
+    state = running(cluster)
     document = state.read()
     if named:
         offered = sorted(item.stem for item in Path(document["bundle"]["root"], "images").glob("*.tar"))
@@ -122,7 +122,7 @@ def list_images(_: Context, cluster: str | None = None, json: bool = False) -> N
 
       usernetes images list
     """
-    found = statuses.collect(chosen(cluster), node_program())
+    found = statuses.collect(running(cluster), node_program())
     names = sorted({image for node in found["nodes"] for image in node["images"]})
     where = {name: [node["name"] for node in found["nodes"] if name in node["images"]] for name in names}
     if json:

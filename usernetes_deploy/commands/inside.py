@@ -19,7 +19,7 @@ from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.record import members_of
 from usernetes_deploy.cluster.spec import network_of
 from usernetes_deploy.cluster.state import ClusterState
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, environment, node_program
+from usernetes_deploy.commands.common import CLUSTER_HELP, environment, node_program, running
 from usernetes_deploy.errors import UsageError
 
 NODE_HELP = "which node's network to enter (default: the one on this host)"
@@ -54,7 +54,7 @@ def run(
     words = list(context.config.words)
     if bool(words) == socks:
         raise UsageError("expected a command after --, or --socks", remedy="usernetes run -- getent hosts kubernetes")
-    state = chosen(cluster)
+    state = running(cluster)
     if socks:
         serve_socks(state, node, namespace)
     else:
@@ -69,7 +69,7 @@ def shell(_: Context, cluster: str | None = None, node: str | None = None, names
 
       usernetes shell
     """
-    state = chosen(cluster)
+    state = running(cluster)
     member = member_for(state.read(), node)
     if not runs_here(member):
         raise UsageError(

@@ -6,7 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.cluster.exposure import find_service, open_ports, where_it_answers
-from usernetes_deploy.commands.common import CLUSTER_HELP, chosen, node_program, show
+from usernetes_deploy.commands.common import CLUSTER_HELP, node_program, running, show
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsageError
 
@@ -37,7 +37,7 @@ def expose(
       usernetes expose web --node-port --namespace jobs
       usernetes expose web --off
     """
-    api = chosen(cluster).api()
+    api = running(cluster).api()
     path = f"/api/v1/namespaces/{namespace}/services"
     there = find_service(api, path, service, namespace)
     if there["spec"].get("clusterIP") == "None":
@@ -59,7 +59,7 @@ def ports(_: Context, cluster: str | None = None, json: bool = False) -> None:
       usernetes ports
       usernetes ports --json
     """
-    state = chosen(cluster)
+    state = running(cluster)
     found = open_ports(state, node_program())
     if json:
         show({"schema": 1, "ports": found})

@@ -7,7 +7,7 @@ from invoke.tasks import task
 
 from usernetes_deploy.access import grants
 from usernetes_deploy.changes import renewal
-from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
+from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, node_program, report, running
 from usernetes_deploy.jobs import records
 
 
@@ -30,7 +30,7 @@ def renew(_: Context, cluster: str | None = None, revoke_all: bool = False, quie
       usernetes renew --cluster demo
       usernetes renew --revoke-all
     """
-    state = chosen(cluster)
+    state = running(cluster)
     try:
         names = renewal.renew(state, report(quiet=quiet), node_program(), revoke_all=revoke_all)
         if revoke_all:

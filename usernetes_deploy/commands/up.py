@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy.changes import bringup
+from usernetes_deploy.changes import bringup, resuming
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import run
 from usernetes_deploy.cluster import spec
 from usernetes_deploy.cluster.launchers import kind, launcher_for
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import Verb, located, located_if_any, node_program, report, roots, show
+from usernetes_deploy.commands.saving import KEY_HELP, key_of
 from usernetes_deploy.console.flags import SPEC_HELP, SpecFlags, number, with_spec_flags
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import NodeFailures, SpecError, UsageError
@@ -28,9 +30,9 @@ from usernetes_deploy.launch.inventory import targets_of
 from usernetes_deploy.phases.check_nodes import judge
 
 
-def spec_from(flags: SpecFlags, **further: Any) -> spec.ClusterSpec:
-    """The spec of a file (or none) with flags laid over it; `further` are fields that other flags say."""
-    document = spec.read(Path(flags.file)) if flags.file else {}
+def spec_from(flags: SpecFlags, base: Mapping[str, Any] | None = None, **further: Any) -> spec.ClusterSpec:
+    """The spec of a file (of `base`, or none) with flags laid over it; `further` are fields that other flags say."""
+    document = spec.read(Path(flags.file)) if flags.file else dict(base or {})
     values = {**further, **flags.fields()}
     if values.get("hosts") is not None:
         hosts = values["hosts"]
@@ -76,6 +78,8 @@ def on_this_host(wanted: spec.ClusterSpec, source: str) -> spec.ClusterSpec:
         "time": "time limit of the job that is submitted, as 2h (--launcher flux or slurm, outside a job)",
         "queue": "queue or partition of that job",
         "quiet": "no progress, only the result",
+        "resume": "go on with a saved cluster: the folder of `usernetes save`, or its archive; flags change its spec",
+        "key": KEY_HELP,
         "dry-run": "check the hosts and say what would be made; nothing is changed anywhere",
     },
 )
@@ -90,6 +94,8 @@ def up(
     quiet: bool = False,
     queue: str | None = None,
     dry_run: bool = False,
+    resume: str | None = None,
+    key: str | None = None,
 ) -> None:
     """Bring a cluster up and print the path of its kubeconfig.
 
@@ -101,8 +107,22 @@ def up(
       usernetes up --file cluster.yaml --set network.mtu=1400
       usernetes up --launcher slurm --nodes 4 --time 2h
       usernetes up --file cluster.yaml --label rack=r1 --dry-run
+      usernetes up --resume ~/saved --nodes 2
     """
-    wanted = spec_from(flags, minNodes=number("min-nodes", min_nodes), durability=durability)
+    further: dict[str, Any] = {"minNodes": number("min-nodes", min_nodes), "durability": durability}
+    if resume:
+        if flags.file or time or queue or dry_run:
+            raise UsageError("--resume has the cluster's spec: --file, --time, --queue and --dry-run do not go with it")
+        with resuming.opened(Path(resume), key_of(key), roots()) as (saved, archive):
+            context = context_of(spec_from(flags, saved.manifest.spec, **further), flags, wait=wait, quiet=quiet)
+            try:
+                print(resuming.resume(context, saved, archive))
+            finally:
+                context.launcher.close()
+        return
+    if key:
+        raise UsageError("--key is for --resume", remedy="usernetes up --resume DIR --key FILE")
+    wanted = spec_from(flags, **further)
     system = systems.named(wanted.launcher)
     if system and system.own_job() is None:
         if dry_run:
@@ -113,14 +133,7 @@ def up(
         return
     if time or queue:
         raise UsageError("--time and --queue are for a job that is submitted: with --launcher flux, outside a job")
-    context = BringUp(
-        spec=wanted,
-        launcher=launcher_of(wanted, flags),
-        state=ClusterState(roots(), wanted.name),
-        found_bundle=located(wanted.bundle),
-        report=report(quiet=quiet),
-        wait=wait,
-    )
+    context = context_of(wanted, flags, wait=wait, quiet=quiet)
     try:
         if dry_run:
             bringup.rehearse(context)
@@ -129,6 +142,18 @@ def up(
             print(bringup.up(context))
     finally:
         context.launcher.close()
+
+
+def context_of(wanted: spec.ClusterSpec, flags: SpecFlags, *, wait: bool, quiet: bool) -> BringUp:
+    """One `up` of a spec."""
+    return BringUp(
+        spec=wanted,
+        launcher=launcher_of(wanted, flags),
+        state=ClusterState(roots(), wanted.name),
+        found_bundle=located(wanted.bundle),
+        report=report(quiet=quiet),
+        wait=wait,
+    )
 
 
 def rehearsal(context: BringUp) -> str:

@@ -5,10 +5,11 @@
     run        keep a node in the foreground; its blob comes on stdin
     start      the same in the background: returns when the node's keeper stands
     supervise  (internal) the supervisor, started by rootlesskit
+    save       have a node write its objects or volumes to its folder (what, as JSON on stdin)
     network    give a node another part of the network (JSON on stdin): peers come and go
     status     what a node says of itself, as JSON
     find       the user's nodes on this host, as JSON
-    stop       end the node of a folder and remove the folder
+    stop       end the node of a folder and remove the folder (or, with --stay, leave it)
     logs       the end of a component's log, or all that comes
     enter      run a command inside a node's namespaces
     inside     run a command of the host, as the user, inside the cluster's network
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     for command in (run, start):  # `stop` finds a keeper by its command line, even one that has only just started
         command.add_argument("--directory", type=Path, help="the node's folder, as its blob has it")
     commands.add_parser("supervise")
-    for name in ("status", "network", "renew", "stop", "logs", "enter", "inside", "ports", "audit"):
+    for name in ("status", "network", "renew", "save", "stop", "logs", "enter", "inside", "ports", "audit"):
         command = commands.add_parser(name)
         command.add_argument("directory", type=Path)
         if name == "status":
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--rootlesskit", default="rootlesskit")
             command.add_argument("--keep", type=Path, help="move the logs here first")
             command.add_argument("--late", action="store_true", help="its start may still be under way")
+            command.add_argument("--stay", action="store_true", help="the folder stays, for a later start")
         if name == "logs":
             command.add_argument("--component", action="append", default=[])
             command.add_argument("--lines", type=int, default=50)
@@ -99,7 +101,7 @@ def _dispatch(options: argparse.Namespace) -> int:
             of_a_job=getattr(options, "die_with_parent", False),
             said=getattr(options, "share", None),
         )
-    if options.verb in ("network", "renew", "inside", "ports"):
+    if options.verb in ("network", "renew", "save", "inside", "ports"):
         from usernetes_deploy.node import folder
 
         folder.check(options.directory)
@@ -123,6 +125,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         from usernetes_deploy.network.publish.rootlesskit import RootlesskitPorts
 
         print(json.dumps(RootlesskitPorts(str(options.directory / "rk" / "api.sock")).published()))
+    elif options.verb == "save":
+        from usernetes_deploy.node.control import SUPERVISOR, ask
+
+        print(json.dumps(ask(options.directory / SUPERVISOR, {"verb": "save", **json.load(sys.stdin)}, timeout=3600)))
     elif options.verb in ("network", "renew"):
         from usernetes_deploy.node.control import KEEPER, SUPERVISOR, ask
 
@@ -163,7 +169,7 @@ def _on_a_folder(options: argparse.Namespace) -> None:
     elif options.verb == "prune":
         print(json.dumps(verbs.prune(options.folder, options.keep)))
     elif options.verb == "stop":
-        verbs.stop(options.directory, options.rootlesskit, options.keep, late=options.late)
+        verbs.stop(options.directory, options.rootlesskit, options.keep, late=options.late, stay=options.stay)
     elif options.verb == "logs":
         verbs.logs(options.directory, options.component, options.lines, options.follow)
     elif options.verb == "audit":

@@ -13,7 +13,7 @@ from typing import Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import TimedOut, UsernetesError
-from usernetes_deploy.node import control, control_plane
+from usernetes_deploy.node import control, control_plane, saved
 from usernetes_deploy.node.cluster_api import identity, wait_for_api
 from usernetes_deploy.node.config import PKI, RUN, NodeConfig
 from usernetes_deploy.node.node_status import NodeStatus
@@ -44,7 +44,7 @@ class FirstNode:
             "kube-apiserver",
             control_plane.apiserver(config),
             env,
-            prepare=lambda: until(etcd.ready.is_set, config.patience, "etcd listens", pause=SOON),
+            prepare=lambda: self._before_api(etcd),
             started=self._api_started,
         )
         for name, argv in (
@@ -71,6 +71,12 @@ class FirstNode:
     ) -> Component:
         slack = control_plane.TIMER_SLACK
         return self._spawn(name, argv, env=env, prepare=prepare, started=started, timer_slack=slack)
+
+    def _before_api(self, etcd: Component) -> None:
+        """Nobody may ask the store before it has what was saved of an earlier cluster."""
+        until(etcd.ready.is_set, self.config.patience, "etcd listens", pause=SOON)
+        if saved.load(self.config, self.netns):
+            self.status.mark("resumed")
 
     def _etcd_started(self, process: subprocess.Popen[bytes]) -> None:
         def listening() -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network.base import NodeContext
-from usernetes_deploy.node import cgroups, control, devices, filesystem, kubelet, proxy, room, runtime
+from usernetes_deploy.node import cgroups, control, devices, filesystem, kubelet, proxy, room, runtime, saved
 from usernetes_deploy.node.cluster_api import as_kubelet, wait_for_api
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
 from usernetes_deploy.node.first_node import FirstNode
@@ -131,6 +131,7 @@ class Supervisor:
         filesystem.write_files(config)
         begin, answers = self.status.threads.begin, Answers(self.status, self.network, self.netns, self.nr)
         handlers = {"status": answers.status, "network": self._change_network, "renew": self._renew}
+        handlers["save"] = lambda request: saved.save(config, self.netns, request)
         control.serve(config.root / control.SUPERVISOR, handlers, begin)
         NativeStarter(str(RUN / "native.sock"), config.binary("containerd-shim-runc-v2")).start(begin)
         self.status.mark("prepared")
@@ -209,6 +210,7 @@ class Supervisor:
     def _before_kubelet(self, containerd: Component) -> None:
         until(containerd.ready.is_set, self.config.patience, "containerd is ready", pause=SOON, longest=0.1)
         wait_for_api(self.config, serving=True)
+        saved.unpack(self.config)
         kubelet.write_config(self.config, room.limits(self.config) if self._watching else None)
 
     def _tell_storage(self, process: subprocess.Popen[bytes]) -> None:

@@ -98,10 +98,13 @@ def status(directory: Path, *, brief: bool = False) -> dict[str, Any]:
     return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}
 
 
-def stop(directory: Path, rootlesskit: str, keep: Path | None = None, *, late: bool = False) -> None:
+def stop(
+    directory: Path, rootlesskit: str, keep: Path | None = None, *, late: bool = False, stay: bool = False
+) -> None:
     """End the node and remove its folder; fine when there is no node, or only half of one.
 
-    `late`: its start may still be under way; should it come after this, it makes no node.
+    `late`: its start may still be under way; should it come after this, it makes no node. `stay`: the folder stays, for
+    a later start of the same node.
     Raises `UsernetesError` when something cannot be ended or removed, naming it.
     """
     folder.check(directory)
@@ -133,6 +136,10 @@ def stop(directory: Path, rootlesskit: str, keep: Path | None = None, *, late: b
     if keep and (directory / "logs").is_dir():
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copytree(directory / "logs", keep, dirs_exist_ok=True)
+    if stay:
+        for name in (folder.KEEPER, "status.json"):  # what they say is of a node that is no more
+            (directory / name).unlink(missing_ok=True)
+        return
     folder.remove(directory, rootlesskit)
     with contextlib.suppress(OSError):
         directory.parent.rmdir()  # only when it was the last of the user's nodes here

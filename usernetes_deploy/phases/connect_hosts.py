@@ -37,7 +37,10 @@ class ConnectHosts:
             )
         hosts = hosts[: up.spec.nodes]
         check_names(hosts)
-        up.found = Found(hosts, draw_ports(hosts, one_host=up.launcher.shares_host))
+        ports = draw_ports(hosts, one_host=up.launcher.shares_host)
+        if up.saved:  # kubeconfigs of users have the API's port
+            ports[hosts[0].name] = [up.saved.manifest.port, *ports[hosts[0].name]]
+        up.found = Found(hosts, ports)
         bundle = up.found_bundle
         up.record = Record(
             name=up.spec.name,

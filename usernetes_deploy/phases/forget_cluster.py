@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from usernetes_deploy.changes.context import Departure
+from usernetes_deploy.cluster import lease
 from usernetes_deploy.cluster.nodes import ASK_TIMEOUT, stop_nodes
 
 
@@ -41,6 +42,7 @@ class ForgetCluster:
 
     def apply(self, leave: Departure) -> str:
         """Nothing of it is known afterwards."""
+        lease.release_of(leave.state.directory)
         leave.state.remove()
         return str(leave.state.directory)
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster import pki
 from usernetes_deploy.cluster.addressing import api_inside, server_names
 from usernetes_deploy.cluster.blob import Software, first_objects, node_config
+from usernetes_deploy.cluster.files import read_kubeconfig
 from usernetes_deploy.cluster.identities import Credentials, Identities
 from usernetes_deploy.cluster.membership import Member
 from usernetes_deploy.cluster.pki import KeyPair
 from usernetes_deploy.cluster.spec import ClusterSpec
+from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network import backend_named
 from usernetes_deploy.network.base import Networks
 from usernetes_deploy.node.config import KUBELET_CERTIFICATE, KUBERNETES, NodeConfig
@@ -29,18 +34,36 @@ class IssueCredentials:
 
     def apply(self, up: BringUp) -> str:
         """Nothing leaves the driver yet."""
-        identities = Identities.from_secret(up.state.read_secret("secrets.json")) if up.others else Identities.make()
+        identities = up.identities or identities_of(up)
         credentials = issue(identities, up.newcomers, up.plan.networks, up.spec)
         up.nodes = configurations(up, credentials)
         for name, files in credentials.files.items():
             up.members.update(name, certificates_end=ends(files))
         if not up.others:
-            up.state.write_secret("kubeconfig", identities.administrator(up.spec.name, up.plan.server))
+            if not speaks_for(up.state.kubeconfig, identities, up.plan.server):
+                up.state.write_secret("kubeconfig", identities.administrator(up.spec.name, up.plan.server))
             up.state.write_secret("secrets.json", identities.to_secret())
         return f"{len(up.nodes)} nodes, {sum(len(files) for files in credentials.files.values())} files"
 
     def undo(self, up: BringUp) -> None:
         """The state directory goes as a whole."""
+
+
+def identities_of(up: BringUp) -> Identities:
+    """Those of the cluster that grows, or new ones."""
+    return Identities.from_secret(up.state.read_secret("secrets.json")) if up.others else Identities.make()
+
+
+def speaks_for(kubeconfig: Path, identities: Identities, server: str) -> bool:
+    """Whether a kubeconfig that is there already still opens the cluster, so that copies of it do as well."""
+    try:
+        cluster, user = read_kubeconfig(kubeconfig)
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        client = base64.b64decode(user["client-certificate-data"]).decode()
+        valid = pki.ends(client) > datetime.now(UTC)
+    except (UsernetesError, KeyError, ValueError):
+        return False
+    return valid and cluster["server"] == server and authority == identities.ca.pair.certificate
 
 
 def issue(identities: Identities, newcomers: list[Member], networks: Networks, spec: ClusterSpec) -> Credentials:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from usernetes_deploy.api import Api, is_momentary
@@ -93,7 +94,7 @@ class Wait:
         answers = self._api.ready()
         try:
             known = self._api.get("/api/v1/nodes")["items"]
-            self.ready = ready_nodes(known, self.wanted)
+            self.ready = ready_nodes(known, self.wanted, self._up.since)
             if answers:
                 self._meanwhile(self._api, [node["metadata"]["name"] for node in known])
         except UsernetesError as error:
@@ -123,15 +124,22 @@ def words_of_missing(up: BringUp, names: set[str], waited: float) -> str:
     return "\n".join(lines)
 
 
-def ready_nodes(known: Iterable[Mapping[str, Any]], wanted: set[str]) -> set[str]:
+def ready_nodes(known: Iterable[Mapping[str, Any]], wanted: set[str], since: float = 0.0) -> set[str]:
     """The names of the wanted nodes that are Ready."""
-    return {item["metadata"]["name"] for item in known if is_ready(item)} & wanted
+    return {item["metadata"]["name"] for item in known if is_ready(item, since)} & wanted
 
 
-def is_ready(node: Mapping[str, Any]) -> bool:
-    """Whether a Node object is Ready."""
+def is_ready(node: Mapping[str, Any], since: float = 0.0) -> bool:
+    """Whether a Node object is Ready; what its kubelet wrote before `since` (seconds since the epoch) does not count.
+
+    >>> condition = {"type": "Ready", "status": "True", "lastHeartbeatTime": "1970-01-01T00:01:00Z"}
+    >>> is_ready({"status": {"conditions": [condition]}}, 60), is_ready({"status": {"conditions": [condition]}}, 61)
+    (True, False)
+    """
     return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
+        condition["type"] == "Ready"
+        and condition["status"] == "True"
+        and (not since or datetime.fromisoformat(condition["lastHeartbeatTime"]).timestamp() >= int(since))
         for condition in node.get("status", {}).get("conditions", ())
     )
 

@@ -144,6 +144,7 @@ def test_a_bundle_that_a_cluster_runs_from_stays(cache: Path, source: Path, tmp_
             process.kill()
     assert {found.digest for found in store.bundles(cache)} == {old.digest, new.digest}
     with store.locked(cache):
+        assert store.collect_garbage(cache, {old.manifest.name}) == []  # a stopped cluster's
         assert [name for name, _ in store.collect_garbage(cache)] == [f"bundles/{old.manifest.name}"]
 
 

@@ -51,7 +51,7 @@ def test_every_state_can_be_reached_and_all_but_one_can_be_left() -> None:
     assert [state for state in State if not MOVES[state]] == [State.LEFT]
 
 
-ALL = dict(zip((f"node{index}" for index in range(8)), State, strict=True))
+ALL = dict(zip((f"node{index}" for index in range(9)), State, strict=True))
 
 
 def test_who_is_meant_by_each_question() -> None:
@@ -59,9 +59,11 @@ def test_who_is_meant_by_each_question() -> None:
     state = {one.name: str(one.state) for one in found}
     assert [state[name] for name in names(found.running())] == ["started", "ready"]
     assert [state[name] for name in names(found.present())] == [
-        "placed", "started", "ready", "given-up", "lost", "leaving",
+        "placed", "started", "ready", "given-up", "lost", "stopped", "leaving",
     ]  # fmt: skip
-    assert [state[name] for name in names(found.to_stop())] == ["started", "ready", "given-up", "lost", "leaving"]
+    assert [state[name] for name in names(found.to_stop())] == [
+        "started", "ready", "given-up", "lost", "stopped", "leaving",
+    ]  # fmt: skip
     assert [state[name] for name in names(found.peers_of(["node2"]))] == ["ready", "given-up", "lost"]
     assert found.given_up() == {"node4": ""}
 
@@ -133,6 +135,11 @@ def test_newcomers_stand_for_those_that_were_lost_the_longest_gone_first() -> No
 
 def test_a_person_who_removed_a_node_by_force_misses_none() -> None:
     assert members(node0=State.READY, node1=State.LEFT).phase() == "running"
+
+
+def test_a_cluster_with_a_stopped_node_is_stopped_whatever_else_its_members_are() -> None:
+    assert members(node0=State.STOPPED, node1=State.GIVEN_UP).phase() == "stopped"
+    assert members(node0=State.STOPPED, node1=State.LOST).phase() == "stopped"
 
 
 def test_a_place_that_is_not_there_is_an_error_that_names_the_member() -> None:
