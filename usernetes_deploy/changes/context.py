@@ -113,6 +113,7 @@ class BringUp(Change):
     wait: bool = True
     find: Callable[[], Sequence[Host]] = tuple  # the hosts that `add` is to bring in
     recorded: Callable[[], object] = bool  # called when `down` has something to go by
+    time_left: float | None = None  # seconds until the batch job ends, where that is known
     before: Sequence[Member] = ()  # members that left or were given up, and whose hosts come again
     under_way: set[str] = field(default_factory=set)  # hosts whose start was begun and has not returned
     found = Step[Found]("connect the hosts")

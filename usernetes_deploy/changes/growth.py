@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from usernetes_deploy.access.policies.driver import check_size
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
@@ -66,6 +68,11 @@ def add(
 
     Raises what the phases raise; then the cluster is as it was.
     """
+
+    def allowed(hosts: Sequence[Host]) -> Sequence[Host]:
+        check_size(in_force(up.spec.policies), len(up.members.present()) + len(hosts))
+        return hosts
+
     with state.locked():
         record = state.record()
         up = BringUp(
@@ -74,7 +81,7 @@ def add(
             state=state,
             found_bundle=locate(Path(record.bundle["root"])),
             report=report,
-            find=lambda: find(launcher),
+            find=lambda: allowed(find(launcher)),
         )
         up.record = record
         follow_addresses(up)

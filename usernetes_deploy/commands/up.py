@@ -11,6 +11,9 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import task
 
+from usernetes_deploy.access import durations
+from usernetes_deploy.access.policies.driver import check_size
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import run
@@ -105,6 +108,8 @@ def up(
     wanted = spec_from(flags, minNodes=number("min-nodes", min_nodes), durability=durability)
     system = systems.named(wanted.launcher)
     if system and system.own_job() is None:
+        limit = durations.seconds(time, "--time") if time else None
+        check_size(in_force(wanted.policies), wanted.nodes, limit)
         if dry_run:
             words = ["usernetes", "job", *submitting.arguments(wanted, named=bool(flags.cluster))]
             print(f"a {system.title} job on {wanted.nodes} hosts would be submitted: {shlex.join(words)}")
@@ -120,6 +125,7 @@ def up(
         found_bundle=located(wanted.bundle),
         report=report(quiet=quiet),
         wait=wait,
+        time_left=system.time_left() if system else None,
     )
     try:
         if dry_run:
