@@ -36,10 +36,11 @@ SERVICES = ("", "services", ("CREATE", "UPDATE"))
 RUNTIMES = ("node.k8s.io", "runtimeclasses", ("CREATE", "UPDATE"))
 TOKENS = ("", "serviceaccounts/token", ("CREATE",))
 VARIABLES = {
+    "spec": "dyn(object).?spec.orValue({})",  # which fields it has depends on the kind
     "isPod": "request.resource.resource == 'pods'",
-    "containers": "variables.isPod ? dyn(object.spec.containers) + dyn(object.spec.?initContainers.orValue([])) "
-    "+ dyn(object.spec.?ephemeralContainers.orValue([])) : []",
-    "volumes": "variables.isPod ? object.spec.?volumes.orValue([]) : []",
+    "containers": "variables.isPod ? dyn(variables.spec.containers) + dyn(variables.spec.?initContainers.orValue([])) "
+    "+ dyn(variables.spec.?ephemeralContainers.orValue([])) : []",
+    "volumes": "variables.isPod ? variables.spec.?volumes.orValue([]) : []",
 }
 # What a pod is cannot be changed later, but for images and ephemeral containers: other updates, as that of a
 # finalizer, pass. So a pod that was there before a policy can still end.
@@ -125,8 +126,8 @@ def _is_bound(policy: Policy) -> str:
     users = [*OWN_USERS, *policy.exempt.get("users", ())]
     groups = list(policy.exempt.get("groups", ()))
     return (
-        f"!(request.namespace in {_cel(namespaces)}) && !(request.userInfo.username in {_cel(users)})"
-        f" && !request.userInfo.groups.exists(group, group in {_cel(groups)})"
+        f"!(request.?namespace.orValue('') in {_cel(namespaces)}) && !(request.userInfo.username in {_cel(users)})"
+        f" && !request.userInfo.?groups.orValue([]).exists(group, group in {_cel(groups)})"
     )
 
 
@@ -143,13 +144,13 @@ def _no_host_network(_: Policy) -> Rule:
     return Rule(
         (*PODS, RUNTIMES),
         [
-            ("!variables.isPod || !object.spec.?hostNetwork.orValue(false)", "no pod may be on the host's network"),
+            ("!variables.isPod || !variables.spec.?hostNetwork.orValue(false)", "no pod may be on the host's network"),
             (
-                "!variables.isPod || object.spec.?runtimeClassName.orValue('') != 'native'",
+                "!variables.isPod || variables.spec.?runtimeClassName.orValue('') != 'native'",
                 "no pod may have the RuntimeClass native",
             ),
             (
-                "variables.isPod || object.metadata.name == 'native' || object.handler != 'native'",
+                "variables.isPod || object.metadata.name == 'native' || dyn(object).?handler.orValue('') != 'native'",
                 "no RuntimeClass but native itself may have the handler native",
             ),
         ],
@@ -161,7 +162,7 @@ def _host_paths(policy: Policy) -> Rule:
     outside = "!has(volume.hostPath)"
     below = f"{prefixes}.exists(one, one == '/' || PATH == one || PATH.startsWith(one + '/'))"
     message = f"volumes of the host may be below {_listed(policy, 'no folder')}"
-    pv = "object.spec.?{0}.?path.orValue('')"
+    pv = "variables.spec.?{0}.?path.orValue('')"
     return Rule(
         (*PODS, VOLUMES),
         [
@@ -171,7 +172,7 @@ def _host_paths(policy: Policy) -> Rule:
             ),
             *(
                 (
-                    f"variables.isPod || !has(object.spec.{key}) || {below.replace('PATH', pv.format(key))}",
+                    f"variables.isPod || !has(variables.spec.{key}) || {below.replace('PATH', pv.format(key))}",
                     f"PersistentVolume: {message}",
                 )
                 for key in ("hostPath", "local")
@@ -210,7 +211,7 @@ def _no_privileged(_: Policy) -> Rule:
                 "no container may be privileged",
             ),
             (
-                "!object.spec.?hostPID.orValue(false) && !object.spec.?hostIPC.orValue(false)",
+                "!variables.spec.?hostPID.orValue(false) && !variables.spec.?hostIPC.orValue(false)",
                 "no pod may share the node's processes (hostPID) or IPC (hostIPC)",
             ),
             (
@@ -248,14 +249,14 @@ def _devices(policy: Policy) -> Rule:
 def _exposed_ports(policy: Policy) -> Rule:
     ranges = [found for text in policy.allowed if (found := port_range(text))]
     fits = " || ".join(f"({first} <= NUMBER && NUMBER <= {last})" for first, last in ranges) or "false"
-    kind = "object.spec.?type.orValue('ClusterIP')"
-    ports = "object.spec.?ports.orValue([])"
+    kind = "variables.spec.?type.orValue('ClusterIP')"
+    ports = "variables.spec.?ports.orValue([])"
     allowed = _listed(policy, "no ports")
     return Rule(
         (*PODS, SERVICES),
         [
             (
-                f"variables.isPod || !({kind} == 'LoadBalancer' || size(object.spec.?externalIPs.orValue([])) > 0)"
+                f"variables.isPod || !({kind} == 'LoadBalancer' || size(variables.spec.?externalIPs.orValue([])) > 0)"
                 f" || {ports}.all(item, {fits.replace('NUMBER', 'item.port')})",
                 f"{allowed} may be published",
             ),
@@ -275,15 +276,15 @@ def _exposed_ports(policy: Policy) -> Rule:
 
 
 def _source_ranges(policy: Policy) -> Rule:
-    ranges = "object.spec.?loadBalancerSourceRanges.orValue([])"
+    ranges = "variables.spec.?loadBalancerSourceRanges.orValue([])"
     within = " || ".join(f"cidr('{one}').containsCIDR(item)" for one in policy.allowed) or "false"
-    kind = "object.spec.?type.orValue('ClusterIP')"
+    kind = "variables.spec.?type.orValue('ClusterIP')"
     networks = _listed(policy, "no network")
     return Rule(
         (*PODS, SERVICES),
         [
             (
-                f"variables.isPod || ({kind} != 'NodePort' && size(object.spec.?externalIPs.orValue([])) == 0)",
+                f"variables.isPod || ({kind} != 'NodePort' && size(variables.spec.?externalIPs.orValue([])) == 0)",
                 "node ports and externalIPs answer everybody: take type LoadBalancer with loadBalancerSourceRanges",
             ),
             (
