@@ -5,12 +5,9 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from usernetes_deploy.access.policies.driver import check_size
-from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.changes import growth
 from usernetes_deploy.cluster.launchers import launcher_from_state
 from usernetes_deploy.cluster.record import members_of
-from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, report
 from usernetes_deploy.console.flags import number
 from usernetes_deploy.errors import UsageError
@@ -48,7 +45,8 @@ def add(
         raise UsageError(f"--nodes: expected a whole number >= 1, got {wanted}")
     state = chosen(cluster)
     told = report(quiet=quiet)
-    check_further(state, wanted or 1)
+    document = state.read()  # asked here too, before a job is submitted for further nodes
+    growth.check_further(members_of(document), document["spec"].get("policies", ()), wanted or 1)
     submitting.make_room(state, wanted or 1, node_program(), told.line)
     document = state.read()
     wish = Wish(wanted, (hosts,) if hosts else (), accept_new=accept_new)
@@ -60,13 +58,6 @@ def add(
         launcher.close()
     records.publish_change(state)
     print("\n".join(names))
-
-
-def check_further(state: ClusterState, nodes: int) -> None:
-    """Refuse nodes that the policies do not allow, before a job is submitted for them."""
-    document = state.read()
-    present = len(members_of(document).present())
-    check_size(in_force(document["spec"].get("policies", ())), present + nodes)
 
 
 @task(
