@@ -146,8 +146,9 @@ TRIED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "registries",
         pod({"image": "registry.example.org:5000/a"}),
         pod({"image": "registry.example.org:50001/a"}),
-        "of the site's file: images may come from",
+        "images may come from",
     ),
+    ("registries", pod(), pod({"image": "other/nginx"}), "of the site's file: images may come from"),  # the spec has it
     ("registries", pod(), pod(initContainers=[{"name": "a", "image": "evil.org/nginx"}]), "images may come from"),
     (
         "no-privileged",
@@ -159,7 +160,7 @@ TRIED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("capabilities", pod(caps("NET_BIND_SERVICE")), pod(caps("NET_BIND_SERVICE", "SYS_ADMIN")), "NET_BIND_SERVICE"),
     ("devices", pod(device("fuse")), pod(device("gpu")), "may ask for the devices fuse"),
     ("exposed-ports", service(9001), service(9011), "8080, 9000-9010 may be published"),
-    ("exposed-ports", service(), service(type="NodePort", loadBalancerSourceRanges=[]), "not this node port"),
+    ("exposed-ports", service(), service(allocateLoadBalancerNodePorts=True), "not this node port"),
     (
         "exposed-ports",
         pod({"ports": [{"containerPort": 80}]}),
