@@ -267,7 +267,7 @@ def test_the_clusters_own_parts_go_on(bound: Cluster) -> None:
 
 
 def test_the_pods_of_a_deployment_are_refused_with_the_reason_in_an_event(bound: Cluster) -> None:
-    bound.kubectl("create", "deployment", "far", "--image=evil.org/a")
+    bound.kubectl("create", "deployment", "far", "--image=other/nginx")
     until(
         lambda: "policy registries of the site's file" in bound.kubectl("get", "events"),
         60,

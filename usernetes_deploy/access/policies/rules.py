@@ -31,7 +31,7 @@ PODS: Sequence[tuple[str, str, Sequence[str]]] = (
     ("", "pods", ("CREATE", "UPDATE")),
     ("", "pods/ephemeralcontainers", ("UPDATE",)),
 )
-VOLUMES = ("", "persistentvolumes", ("CREATE", "UPDATE"))
+VOLUMES = ("", "persistentvolumes", ("CREATE",))  # where it lies cannot be changed later
 SERVICES = ("", "services", ("CREATE", "UPDATE"))
 RUNTIMES = ("node.k8s.io", "runtimeclasses", ("CREATE", "UPDATE"))
 TOKENS = ("", "serviceaccounts/token", ("CREATE",))
@@ -83,8 +83,9 @@ def pair(policy: Policy, name: str, trial: str | None = None) -> list[Object]:
     rule = RULES[policy.name](policy)
     metadata = {"name": name, "labels": {LABEL: policy.source}}
     conditions = [("changed", CHANGED), ("bound", _is_bound(policy))]
-    validations = list(rule.validations)
+    validations, resources = list(rule.validations), list(rule.resources)
     if trial:
+        resources = [(group, resource, ("CREATE", "UPDATE")) for group, resource, _ in resources]
         canary = f"object.metadata.?labels[?'{CANARY}'].orValue('')"
         conditions = [
             ("trial", f"object.metadata.?annotations[?'{TRIAL}'].orValue('') == '{trial}'"),
@@ -99,7 +100,7 @@ def pair(policy: Policy, name: str, trial: str | None = None) -> list[Object]:
             "metadata": metadata,
             "spec": {
                 "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [_resource(*one) for one in rule.resources]},
+                "matchConstraints": {"resourceRules": [_resource(*one) for one in resources]},
                 "matchConditions": [{"name": key, "expression": text} for key, text in conditions],
                 "variables": [{"name": key, "expression": text} for key, text in variables.items()],
                 "validations": [

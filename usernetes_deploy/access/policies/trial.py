@@ -7,6 +7,7 @@ the trial's annotation, which only its dry runs do: nobody else meets them.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from usernetes_deploy.access.policies import rules
 from usernetes_deploy.access.policies.document import Policy
 from usernetes_deploy.access.policies.site import document_of
 from usernetes_deploy.api import Api, ApiError, path_of
+from usernetes_deploy.cluster.manifests import PROVISIONER
 from usernetes_deploy.errors import SpecError, UsernetesError
 from usernetes_deploy.waiting import until
 
@@ -29,6 +31,7 @@ KINDS = {
     "persistentvolumes": "PersistentVolume",
     "runtimeclasses": "RuntimeClass",
 }
+PROVISIONED = "pv.kubernetes.io/provisioned-by"
 Object = Mapping[str, Any]
 
 
@@ -96,6 +99,8 @@ def refused_of_running(api: Api, policies: Sequence[Policy]) -> list[Outcome]:
     with _in_force(api, policies) as mark:
         for collection in COLLECTIONS:
             for item in api.get(collection)["items"]:
+                if (item["metadata"].get("annotations") or {}).get(PROVISIONED) == PROVISIONER:
+                    continue  # made by a part of the cluster, which no policy binds
                 kind = KINDS[collection.rpartition("/")[2]]
                 version = "node.k8s.io/v1" if kind == "RuntimeClass" else "v1"
                 whole = {"apiVersion": version, "kind": kind, "metadata": item["metadata"]}
@@ -166,7 +171,8 @@ def _asked(
     except ApiError as error:
         if found := DENIED.search(error.reason):
             return found[1].strip()
-        if gone and error.status == 404:
+        there = error.status == http.client.CONFLICT and error.reason.endswith("already exists")  # asked after policies
+        if there or (gone and error.status == http.client.NOT_FOUND):
             return None
         raise UsernetesError(
             error.reason, tried=f"dry run of {method} {path.partition('?')[0]}", remedy="correct the object"
