@@ -276,6 +276,25 @@ def test_the_pods_of_a_deployment_are_refused_with_the_reason_in_an_event(bound:
     bound.kubectl("delete", "deployment", "far")
 
 
+def test_what_the_api_lacks_is_said_and_put_back_and_what_is_over_goes(bound: Cluster, site: Site) -> None:
+    name = "usernetes-site-registries"
+    bound.kubectl("delete", "validatingadmissionpolicybinding", name)
+    done = bound.usernetes("policy list")
+    assert f"not in the API: {name}\n  fix: usernetes policy apply --cluster {NAME}" in done.stderr
+    write(site.policies / SITE.name, [*SITES[1:], {"devices": {"allowed": ["fuse"]}}])
+    try:
+        done = bound.usernetes("policy apply")
+        assert "taken away: usernetes-site-no-privileged" in done.stdout
+        there = bound.kubectl("get", "validatingadmissionpolicybindings", "--output=name")
+        assert name in there
+        assert "usernetes-site-devices" in there
+        assert "usernetes-site-no-privileged" not in there
+    finally:
+        write(site.policies / SITE.name, SITES)
+    assert bound.usernetes("policy apply").returncode == 0
+    assert bound.usernetes("policy list").stderr == ""
+
+
 def test_tests_say_what_went_as_it_should_and_what_did_not(bound: Cluster) -> None:
     file = bound.account.home / "tests.yaml"
     taken, refused = [item[1] for item in TRIED], [item[2] for item in TRIED]

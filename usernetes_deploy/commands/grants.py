@@ -10,8 +10,6 @@ from invoke.tasks import task
 
 from usernetes_deploy.access import durations, trail
 from usernetes_deploy.access import grants as library
-from usernetes_deploy.access.policies.driver import check_grant
-from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.access.wishes import wish
 from usernetes_deploy.cluster.spec import load
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, node_program, show
@@ -53,8 +51,7 @@ def grant(
       usernetes grant watcher --namespace '*' --verbs get,list,watch
     """
     state = chosen(cluster)
-    spec = load(state.read()["spec"], "the record")
-    longest, policies = spec.access.longest_grant, spec.policies
+    longest = load(state.read()["spec"], "the record").access.longest_grant
     asked = wish(
         name,
         role=role,
@@ -65,7 +62,6 @@ def grant(
         quota=quota,
         level=pod_security,
     )
-    check_grant(in_force(policies), asked.seconds)
     print(library.grant(state, asked).kubeconfig)
 
 

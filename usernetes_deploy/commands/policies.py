@@ -1,8 +1,9 @@
-"""Verbs about policies: policy list, policy check, policy test."""
+"""Verbs about policies: policy list, check, test, apply."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from usernetes_deploy.access.policies import trial
+from usernetes_deploy.access.policies import applied, trial
 from usernetes_deploy.access.policies.document import Policy
 from usernetes_deploy.access.policies.driver import check_size
 from usernetes_deploy.access.policies.library import LIBRARY
@@ -32,11 +33,13 @@ def list_(_: Context, cluster: str | None = None, json: bool = False) -> None:
     """
     specs = chosen(cluster).read()["spec"].get("policies", ()) if cluster else ()
     policies = in_force(specs)
+    lacking = lacking_in(cluster, policies) if cluster else []
     where = {name: [policy.source for policy in policies if policy.name == name] for name in LIBRARY}
     if json:
         show(
             {
                 "schema": 1,
+                "lacking": lacking,
                 "policies": [
                     {
                         "name": kind.name,
@@ -50,6 +53,8 @@ def list_(_: Context, cluster: str | None = None, json: bool = False) -> None:
             }
         )
         return
+    for name in lacking:
+        print(f"not in the API: {name}\n  fix: usernetes policy apply --cluster {cluster}", file=sys.stderr)
     rows = [
         [kind.name, kind.by, ", ".join(kind.parameters) or "-", ", ".join(where[kind.name]) or "-", kind.summary]
         for kind in LIBRARY.values()
@@ -124,6 +129,27 @@ def test(
         raise Exit(code=1)
 
 
+@task(klass=Verb, help={"cluster": CLUSTER_HELP})
+def apply(_: Context, cluster: str | None = None) -> None:
+    """Give a running cluster's API the policies that are in force now: after a change of the site's file.
+
+    Examples:
+
+      usernetes policy apply --cluster demo
+    """
+    state = chosen(cluster)
+    policies = in_force(state.read()["spec"].get("policies", ()))
+    with state.locked():
+        api = state.api(timeout=30)
+        try:
+            count, gone = applied.apply(api, policies)
+        finally:
+            api.close()
+    print(f"{count} {'policy is' if count == 1 else 'policies are'} in the API")
+    for name in gone:
+        print(f"taken away: {name}")
+
+
 def policies_of(file: str) -> list[Policy]:
     """The policies of a file (kind Policies), or those that a spec has and is under; the spec passes their sizes."""
     text = content(file)
@@ -133,6 +159,15 @@ def policies_of(file: str) -> list[Policy]:
     policies = in_force(wanted.policies)
     check_size(policies, wanted.nodes)
     return policies
+
+
+def lacking_in(cluster: str, policies: Sequence[Policy]) -> list[str]:
+    """The names of policies that the API of a cluster does not have."""
+    api = chosen(cluster).api()
+    try:
+        return applied.missing(api, policies)
+    finally:
+        api.close()
 
 
 def content(file: str) -> str:
@@ -167,4 +202,4 @@ def print_policies(policies: Iterable[Policy]) -> None:
     print(table([["NAME", "SOURCE", "ENFORCED-BY", "PARAMETERS"], *rows]) if rows else "no policies")
 
 
-TASKS = (list_, check, test)
+TASKS = (list_, check, test, apply)
