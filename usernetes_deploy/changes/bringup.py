@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from usernetes_deploy.access.policies import driver
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.bundle import Bundle
 from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
@@ -65,9 +67,10 @@ def rehearse(context: BringUp) -> None:
 
 
 def refuse_at_once(context: BringUp) -> None:
-    """Raise what can be said without asking any host: a cluster of that name, components, mistakes in files."""
+    """Raise what can be said without asking any host: a cluster of that name, policies, components, files."""
     if context.state.exists():
         context.state.create()  # says what is there, and how to get rid of it
+    driver.check_size(in_force(context.spec.policies), context.spec.nodes, context.time_left)
     need_components(context.spec, context.bundle)
     read_files(context.spec)
 

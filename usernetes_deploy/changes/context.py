@@ -115,6 +115,7 @@ class BringUp(Change):
     wait: bool = True
     find: Callable[[], Sequence[Host]] = tuple  # the hosts that `add` is to bring in
     recorded: Callable[[], object] = bool  # called when `down` has something to go by
+    time_left: float | None = None  # seconds until the batch job ends, where that is known
     before: Sequence[Member] = ()  # members that left or were given up, and whose hosts come again
     identities: Identities | None = None  # those of a cluster that was there before and goes on
     saved: Saved | None = None  # the cluster that is resumed

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from usernetes_deploy.access.policies.driver import check_size
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.bundle import locate
 from usernetes_deploy.changes.context import BringUp, Departure
 from usernetes_deploy.changes.phase import Phase, Report, run
 from usernetes_deploy.cluster import spec as specs
 from usernetes_deploy.cluster.launchers import launcher_from_state
+from usernetes_deploy.cluster.membership import Membership, State
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.launch.base import Host, Launcher
 from usernetes_deploy.phases.check_network import CheckNetwork
@@ -66,6 +70,11 @@ def add(
 
     Raises what the phases raise; then the cluster is as it was.
     """
+
+    def allowed(hosts: Sequence[Host]) -> Sequence[Host]:
+        check_further(up.members, up.spec.policies, len(hosts))
+        return hosts
+
     with state.locked():
         record = state.record()
         up = BringUp(
@@ -74,7 +83,7 @@ def add(
             state=state,
             found_bundle=locate(Path(record.bundle["root"])),
             report=report,
-            find=lambda: find(launcher),
+            find=lambda: allowed(find(launcher)),
         )
         up.record = record
         follow_addresses(up)
@@ -83,6 +92,12 @@ def add(
         up.members.replace_lost(names)
         up.save()
         return names
+
+
+def check_further(members: Membership, policies: Sequence[Any], count: int) -> None:
+    """Raise `UsageError` where `count` nodes more are not allowed; those that were lost make room for them."""
+    there = [member for member in members.present() if member.state is not State.LOST]
+    check_size(in_force(policies), len(there) + count)
 
 
 def remove(

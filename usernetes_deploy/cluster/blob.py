@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usernetes_deploy.access.policies import rules
+from usernetes_deploy.access.policies.document import Policy
 from usernetes_deploy.cluster import manifests, proxies, registries
 from usernetes_deploy.cluster.addressing import NetworkPlan, dns_ip
 from usernetes_deploy.cluster.identities import Credentials
@@ -74,13 +77,22 @@ def node_config(
 
 
 def first_objects(
-    spec: ClusterSpec, network: NetworkPlan, authority: str, busybox: str, *, counted: bool
+    spec: ClusterSpec,
+    network: NetworkPlan,
+    authority: str,
+    busybox: str,
+    *,
+    counted: bool,
+    policies: Sequence[Policy] = (),
 ) -> list[dict[str, Any]]:
-    """What a new cluster begins with; `authority` is the cluster's (PEM), `counted`: all nodes count what pods use."""
+    """What a new cluster begins with; `authority` is the cluster's (PEM), `counted`: all nodes count what pods use.
+
+    `policies` are the site's and the spec's; those that the API server enforces are objects too.
+    """
     own = manifests.objects(
         spec, network.networks.node_address(0), dns_ip(spec.network), busybox, authority, counted=counted
     )
-    return [*own, *native.manifests(network.addresses), *network.backend_objects]
+    return [*own, *native.manifests(network.addresses), *network.backend_objects, *rules.objects(policies)]
 
 
 def _addresses(member: Member, network: NetworkPlan, spec: ClusterSpec) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from usernetes_deploy.commands import (
     job,
     mcp,
     network,
+    policies,
     prepare,
     renew,
     saving,
@@ -46,6 +47,7 @@ for module in (
     for task in module.TASKS:
         COLLECTION.add_task(task)
 COLLECTION.add_collection(Collection("images", *images.TASKS))
+COLLECTION.add_collection(Collection("policy", *policies.TASKS))
 COLLECTION.add_collection(bundle.collection)
 
 # Verbs whose words belong to another program: (flags of ours, flags of ours that take a value).

@@ -45,6 +45,8 @@ def add(
         raise UsageError(f"--nodes: expected a whole number >= 1, got {wanted}")
     state = running(cluster)
     told = report(quiet=quiet)
+    document = state.read()  # asked here too, before a job is submitted for further nodes
+    growth.check_further(members_of(document), document["spec"].get("policies", ()), wanted or 1)
     submitting.make_room(state, wanted or 1, node_program(), told.line)
     document = state.read()
     wish = Wish(wanted, (hosts,) if hosts else (), accept_new=accept_new)

@@ -95,6 +95,7 @@ def job(
         first = threading.Thread(target=publish, daemon=True)
         context = BringUp(spec=wanted, launcher=launcher, state=state, found_bundle=bundle, report=told)
         context.recorded = first.start
+        context.time_left = system.time_left()
         path = bringup.up(context)
         first.join()
         state.write({**state.read(), "phases": told.seconds})

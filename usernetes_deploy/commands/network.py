@@ -5,6 +5,8 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
+from usernetes_deploy.access.policies.driver import check_exposed
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.cluster.exposure import find_service, open_ports, where_it_answers
 from usernetes_deploy.commands.common import CLUSTER_HELP, node_program, running, show
 from usernetes_deploy.console.text import table
@@ -37,12 +39,15 @@ def expose(
       usernetes expose web --node-port --namespace jobs
       usernetes expose web --off
     """
-    api = running(cluster).api()
+    state = running(cluster)
+    api = state.api()
     path = f"/api/v1/namespaces/{namespace}/services"
     there = find_service(api, path, service, namespace)
     if there["spec"].get("clusterIP") == "None":
         raise UsageError(f"Service {service} is headless: it has no address to publish")
     kind = "ClusterIP" if off else "NodePort" if node_port else "LoadBalancer"
+    if not off:
+        check_exposed(in_force(state.read()["spec"].get("policies", ())), there, kind)
     api.request("PATCH", f"{path}/{service}", {"spec": {"type": kind}}, "application/merge-patch+json")
     if off:
         return

@@ -12,6 +12,9 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import task
 
+from usernetes_deploy.access import durations
+from usernetes_deploy.access.policies.driver import check_size
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.changes import bringup, resuming
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.changes.phase import run
@@ -125,6 +128,8 @@ def up(
     wanted = spec_from(flags, **further)
     system = systems.named(wanted.launcher)
     if system and system.own_job() is None:
+        limit = durations.seconds(time, "--time") if time else None
+        check_size(in_force(wanted.policies), wanted.nodes, limit)
         if dry_run:
             words = ["usernetes", "job", *submitting.arguments(wanted, named=bool(flags.cluster))]
             print(f"a {system.title} job on {wanted.nodes} hosts would be submitted: {shlex.join(words)}")
@@ -146,6 +151,7 @@ def up(
 
 def context_of(wanted: spec.ClusterSpec, flags: SpecFlags, *, wait: bool, quiet: bool) -> BringUp:
     """One `up` of a spec."""
+    system = systems.named(wanted.launcher)
     return BringUp(
         spec=wanted,
         launcher=launcher_of(wanted, flags),
@@ -153,6 +159,7 @@ def context_of(wanted: spec.ClusterSpec, flags: SpecFlags, *, wait: bool, quiet:
         found_bundle=located(wanted.bundle),
         report=report(quiet=quiet),
         wait=wait,
+        time_left=system.time_left() if system and system.own_job() is not None else None,
     )
 
 

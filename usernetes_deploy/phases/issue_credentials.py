@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.changes.context import BringUp
 from usernetes_deploy.cluster import pki
 from usernetes_deploy.cluster.addressing import api_inside, server_names
@@ -97,7 +98,10 @@ def configurations(up: BringUp, credentials: Credentials) -> list[NodeConfig]:
     """What each node that comes will be told."""
     busybox, _ = up.bundle.image("busybox")
     counted = all(member.at.cgroups == "delegated" for member in up.newcomers)
-    objects = [] if up.others else first_objects(up.spec, up.plan, credentials.authority, busybox, counted=counted)
+    authority, policies = credentials.authority, in_force(up.spec.policies)
+    objects = (
+        [] if up.others else first_objects(up.spec, up.plan, authority, busybox, counted=counted, policies=policies)
+    )
     return [
         node_config(
             member,

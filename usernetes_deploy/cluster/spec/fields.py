@@ -138,6 +138,9 @@ class ClusterSpec:
     manifests: tuple[str, ...] = _doc("files or folders of objects (YAML) that the cluster begins with", ())
     extra_args: ExtraArgsSpec = _doc("", default_factory=ExtraArgsSpec)
     access: AccessSpec = _doc("", default_factory=AccessSpec)
+    policies: tuple[Any, ...] = _doc(
+        "what is not allowed, besides the site's: names, or {NAME: parameters}; see `usernetes policy list`", ()
+    )
     metrics: bool = _doc("run metrics-server, for `kubectl top` and autoscalers", False)
     replace_lost: bool = _doc("in a batch job: a free host of the job takes the place of a node that is lost", False)
     bundle: str | None = _doc("digest or folder of the bundle; default: the newest in the cache", None)

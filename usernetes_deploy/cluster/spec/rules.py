@@ -6,6 +6,7 @@ import ipaddress
 import re
 
 from usernetes_deploy import cpus
+from usernetes_deploy.access.policies import document as policies
 from usernetes_deploy.cluster.spec import labels
 from usernetes_deploy.cluster.spec.extra_args import REFUSED
 from usernetes_deploy.cluster.spec.fields import ClusterSpec
@@ -79,6 +80,7 @@ def impossible(spec: ClusterSpec, broken: set[str]) -> list[tuple[str, str]]:
         spec.network.interface is None or bool(INTERFACE.match(spec.network.interface)),
         f"expected the name of an interface (at most 15 characters) or a CIDR, got {spec.network.interface!r}",
     )
+    found += policies.mistakes(spec.policies)
     found += _bad_labels(spec)
     found += _bad_arguments(spec)
     for index, device in enumerate(spec.devices):
