@@ -12,6 +12,7 @@ from tests.unit.made_up import MadeUp, make_cluster
 from tests.unit.phases.made_up import answers, make
 from usernetes_deploy import cli
 from usernetes_deploy.commands import up
+from usernetes_deploy.jobs import systems
 
 
 @pytest.fixture
@@ -76,3 +77,26 @@ def test_that_no_record_can_be_read_is_not_that_there_are_no_clusters(
     out, err = capsys.readouterr()
     assert out == ""
     assert "the record of 1 of 1 clusters cannot be read" in err
+
+
+def test_a_job_with_more_node_hours_than_allowed_is_not_submitted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time limit is known before the job is submitted."""
+
+    class Outside:
+        title = "Slurm"
+
+        def own_job(self) -> None:
+            return None
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(systems, "named", lambda _: Outside())
+    monkeypatch.setattr(up, "submitted", lambda *_, **__: "submitted")
+    words = ["up", "--launcher", "slurm", "--nodes", "4", "--set", "policies=[{largest-size: {nodeHours: 8}}]"]
+    assert cli.run(["usernetes", *words, "--time", "2h"]) == 0
+    assert capsys.readouterr().out == "submitted\n"
+    assert cli.run(["usernetes", *words, "--time", "3h"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "policy largest-size of the spec: 8 node-hours are allowed, and 4 nodes for 3h are more" in shown.err
