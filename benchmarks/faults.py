@@ -253,12 +253,25 @@ def struck(broken: Broken, fault: Fault, load: Load) -> float:
     since = began if time.monotonic() - began < HOLD else time.monotonic()
     since = began if fault.title.startswith("keeper") else since
 
+    late: dict[str, float] = {}  # what was not well, and when it was seen last
+
     def well() -> bool:
         found = broken.look()
-        again = all(restarts(found, *one) > count for one, count in counts.items())
-        return bool(again and found["healthy"] and load.wrote_since(since) and load.answered_since(since))
+        holds = {
+            "restart": all(restarts(found, *one) > count for one, count in counts.items()),
+            "status": bool(found["healthy"]),
+            "write": load.wrote_since(since),
+            "requests": load.answered_since(since),
+            **{one["name"]: bool(one["ready"]) for one in found["nodes"]},
+            "DNS": bool(found["dns"] and found["dns"]["ok"]),
+        }
+        late.update({what: time.monotonic() - since for what, held in holds.items() if not held})
+        return all(holds.values())
 
-    return until(well, RECOVERY, f"the cluster is well after: {fault.title}") - since
+    seconds = until(well, RECOVERY, f"the cluster is well after: {fault.title}") - since
+    said = ", ".join(f"{what} {when:.1f}" for what, when in sorted(late.items(), key=lambda item: item[1]))
+    print(f"  {fault.title}: {seconds:.1f} s; not well until: {said}", file=sys.stderr, flush=True)
+    return seconds
 
 
 def campaign(fault: Fault, rounds: int, disk: str | None) -> Outcome:
@@ -280,10 +293,9 @@ def campaign(fault: Fault, rounds: int, disk: str | None) -> Outcome:
         load = Load(lambda: state.api(5), cli, image, "node2", sys.executable)
         load.begin()
         try:
-            for number in range(rounds):
+            for _ in range(rounds):
                 time.sleep(2)
                 outcome.seconds.append(struck(broken, fault, load))
-                print(f"  {fault.title}, round {number + 1}: {outcome.seconds[-1]:.1f} s", file=sys.stderr, flush=True)
         finally:
             outcome.tally = load.end()
     except (UsernetesError, AssertionError, OSError, ValueError, subprocess.SubprocessError) as error:
