@@ -18,6 +18,7 @@ whole machine, and no namespace has its own.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import random
@@ -192,14 +193,25 @@ def bound(taken: socket.socket, place: tuple[str, int]) -> bool:
     return True
 
 
+def fill(file: int, disk: Path) -> None:
+    """Have a file take all that is left of its disk; the nodes write meanwhile, so in ever smaller pieces."""
+    size = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    while size >= 4096:
+        try:
+            os.posix_fallocate(file, os.fstat(file).st_size, size)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            size //= 2
+
+
 def disk_full(broken: Broken) -> None:
     """Somebody else fills the nodes' disk to the last byte, and makes room again."""
     disk = Path(broken.state.read()["spec"]["storage"]["nodeDirectory"])
-    room = os.statvfs(disk)
     other = disk / "somebody-elses"
     try:
         with other.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+            fill(file.fileno(), disk)
         time.sleep(HOLD)
     finally:
         other.unlink()
