@@ -303,8 +303,8 @@ def campaign(fault: Fault, rounds: int, disk: str | None) -> Outcome:
         broken.verb("up", "--nodes", "3", *settings)
         image = locate(None, bundle_cache()).image("busybox")[0]
         load = Load(lambda: state.api(5), cli, image, "node2", sys.executable)
-        load.begin()
         try:
+            load.begin()
             for _ in range(rounds):
                 time.sleep(2)
                 outcome.seconds.append(struck(broken, fault, load))

@@ -84,6 +84,7 @@ class Load:
             thread.start()
         began = time.monotonic()
         until(lambda: self.answered_since(began) and self.wrote_since(began), 60, "the first answer and write")
+        api.close()
 
     def end(self) -> Tally:
         """End it and wait for the jobs; what came of it all."""
@@ -93,8 +94,9 @@ class Load:
             self._process.wait()
             answers = self.answers()
             tally.asked, tally.failed = len(answers), sum(1 for _, took in answers if took < 0)
+        self._said.close()
         self._over.set()
-        for thread in self._threads:
+        for thread in filter(threading.Thread.is_alive, self._threads):
             thread.join(30)
         api = self._new_api()
         ends = time.monotonic() + FINISH
@@ -131,6 +133,7 @@ class Load:
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"n": str(number)}}
             if posted(api, OBJECTS, body):
                 self.acknowledged.append((time.monotonic(), name))
+        api.close()
 
     def _start_jobs(self) -> None:
         api, number = self._new_api(), 0
@@ -138,6 +141,7 @@ class Load:
             number += 1
             if posted(api, JOBS, job(f"j{number}", self._image)):
                 self.jobs.append(f"j{number}")
+        api.close()
 
 
 def posted(api: Api, path: str, body: dict[str, Any]) -> bool:

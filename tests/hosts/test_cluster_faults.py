@@ -33,8 +33,8 @@ def broken(cluster: Cluster) -> Iterator[Broken]:
 def test_what_was_acknowledged_outlives_the_api_its_store_and_a_worker(cluster: Cluster, broken: Broken) -> None:
     image = locate(cluster.account.bundle).image("busybox")[0]
     load = Load(lambda: broken.state.api(5), broken.cli, image, "node0", cluster.account.python)
-    load.begin()
     try:
+        load.begin()
         seconds = {name: struck(broken, FAULTS[name], load) for name in ("kube-apiserver", "two", "mesh")}
     finally:
         tally = load.end()
