@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _ADAPTERS: dict[type[Any], Any] = {}
 Path = tuple[Any, ...]
+MOST_VALUES = 100_000  # of a document: nobody writes more, and a few aliases of aliases are gigabytes
 WORDS = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -96,11 +97,37 @@ def json_schema(cls: type[Any], title: str) -> dict[str, Any]:
 def parse_yaml(text: str) -> Any:
     """A YAML document. Raises `UsageError` for a mapping that has a key twice: YAML would take the last, silently.
 
+    So it does for what no document of ours is: aliases that hold themselves or unfold without end, endless nesting.
+
     >>> parse_yaml("nodes: 2\\nnodes: 9")
     Traceback (most recent call last):
     usernetes_deploy.errors.UsageError: nodes is there twice: in line 1 and in line 2
     """
-    return yaml.load(text, _OnceLoader)  # noqa: S506  a safe loader
+    loader = _OnceLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST_VALUES:
+            raise UsageError(f"its aliases unfold to more than {MOST_VALUES} values")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise UsageError("it is nested too deeply to be read") from None
+    finally:
+        loader.dispose()
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node holds when all aliases are written out; `known` are those of nodes, by their identity."""
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise UsageError(f"an alias in line {node.start_mark.line + 1} holds itself")
+        return known[id(node)]
+    known[id(node)] = 0  # being counted
+    below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    inner = below if isinstance(node, yaml.CollectionNode) else []
+    known[id(node)] = 1 + sum(_values(part, known) for part in inner)
+    return known[id(node)]
 
 
 class _OnceLoader(yaml.SafeLoader):

@@ -66,7 +66,7 @@ def test_every_verb_has_a_page_with_an_example(verb: str, capsys: pytest.Capture
         (["up", "--set", "images=[/no/such.tar]"], "images[0]: /no/such.tar is not a file"),
         (["down", "--cluster", ".."], "'..' is no name of a cluster"),
         (["down", "--cluster", "/"], "'/' is no name of a cluster"),
-        (["up", "--nodes"], "needed value"),
+        (["up", "--nodes"], "--nodes needs a value"),
         (["up", "--nodes", "three"], "--nodes: expected a whole number, got 'three'"),
         (["up", "--nodes", "0"], "nodes: expected a whole number from 1 to 4096, got 0"),
         (["up", "--nodes=-1"], "got -1"),

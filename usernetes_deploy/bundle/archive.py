@@ -55,8 +55,8 @@ def unpack(archive: Path, cache: Path) -> Bundle:
 
     Raises `BundleError` for a damaged, truncated or foreign archive; the cache is unchanged then.
     """
+    manifest = unpacking.read_manifest(archive)  # before the cache is touched: a foreign archive changes nothing
     with store.locked(cache):
-        manifest = unpacking.read_manifest(archive)
         if stage.is_fresh(cache / "bundles" / manifest.name, manifest):
             unpacking.extract(archive, None)
         return store.add(cache, manifest, lambda folder: unpacking.extract(archive, folder))

@@ -49,8 +49,9 @@ def up(context: BringUp, phases: Sequence[Phase[BringUp]] = UP) -> Path:
 
     Raises what the phases raise; then nothing is left on any host but the staged bundle, and the nodes' logs are kept.
     """
+    refuse_at_once(context)  # the lock makes a folder, and what is refused changes nothing
     with context.state.locked():
-        refuse_at_once(context)
+        refuse_existing(context)  # made while we waited for nothing but the lock
         try:
             run(phases, context, context.report)
         finally:
@@ -68,11 +69,16 @@ def rehearse(context: BringUp) -> None:
 
 def refuse_at_once(context: BringUp) -> None:
     """Raise what can be said without asking any host: a cluster of that name, policies, components, files."""
-    if context.state.exists():
-        context.state.create()  # says what is there, and how to get rid of it
+    refuse_existing(context)
     driver.check_size(in_force(context.spec.policies), context.spec.nodes, context.time_left)
     need_components(context.spec, context.bundle)
     read_files(context.spec)
+
+
+def refuse_existing(context: BringUp) -> None:
+    """Raise `UsageError` where there is a cluster of that name: it says how to get rid of it."""
+    if context.state.exists():
+        context.state.create()
 
 
 def read_files(spec: ClusterSpec) -> None:

@@ -50,6 +50,7 @@ def _slurm() -> Kind:
     return SlurmLauncher
 
 
+ANOTHER_VERSION = "take the cluster down with the version of usernetes that made it"
 KINDS: Mapping[str, Callable[[], Kind]] = {"local": _local, "ssh": _ssh, "flux": _flux, "slurm": _slurm}
 
 
@@ -78,11 +79,16 @@ def ssh_launcher(source: str, program: Path, *, accept_new: bool = False) -> Lau
 
 
 def launcher_from_state(state: Mapping[str, Any], program: Path) -> Launcher:
-    """The launcher of a recorded cluster, as its `to_state` described it."""
+    """The launcher of a recorded cluster, as its `to_state` described it. Raises `UsernetesError` for another's."""
     name = str(state.get("launcher"))
     if name not in KINDS:
-        raise UsernetesError(f"no launcher is called {name!r}", tried="read the cluster's state")
-    return kind(name).from_state(state, program)
+        why = f"no launcher is called {name!r}; known: {', '.join(KINDS)}"
+        raise UsernetesError(why, tried="read the cluster's record", remedy=ANOTHER_VERSION)
+    try:
+        return kind(name).from_state(state, program)
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"the {name} launcher is not as `up` wrote it: {error!r}"
+        raise UsernetesError(why, tried="read the cluster's record", remedy=ANOTHER_VERSION) from error
 
 
 def shares_host(state: Mapping[str, Any]) -> bool:

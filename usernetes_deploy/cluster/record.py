@@ -39,12 +39,7 @@ class Record:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Record:
         """That of a cluster.json; raises `UsernetesError` that names every field which is not as `document` made it."""
-        lacking = [name for name, kind in FIELDS.items() if not isinstance(document.get(name), kind)]
-        if not lacking:
-            lacking += [f"launcher.{name}" for name in ("launcher",) if name not in document["launcher"]]
-            lacking += [f"bundle.{name}" for name in ("name", "root") if name not in document["bundle"]]
-        if lacking:
-            raise UsernetesError(f"it has no proper {', '.join(lacking)}")
+        need_fields(document)
         record = cls(**{**{name: document[name] for name in FIELDS}, "members": members_of(document)})
         _ = record.server  # or it says what keeps it from being known
         return record
@@ -59,6 +54,16 @@ class Record:
         """The cluster.json."""
         fields = {name: getattr(self, name) for name in FIELDS}
         return {**fields, "server": self.server, "members": written(self.members)}
+
+
+def need_fields(document: Mapping[str, Any]) -> None:
+    """Raise `UsernetesError` that names every field of a cluster.json which is not there, or of another type."""
+    lacking = [name for name, kind in FIELDS.items() if not isinstance(document.get(name), kind)]
+    if not lacking:
+        lacking += [f"launcher.{name}" for name in ("launcher",) if name not in document["launcher"]]
+        lacking += [f"bundle.{name}" for name in ("name", "root") if name not in document["bundle"]]
+    if lacking:
+        raise UsernetesError(f"it has no proper {', '.join(lacking)}")
 
 
 def members_of(document: Mapping[str, Any]) -> Membership:

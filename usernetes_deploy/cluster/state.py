@@ -26,7 +26,7 @@ from usernetes_deploy.api import Api
 from usernetes_deploy.cluster import administrator, merging
 from usernetes_deploy.cluster.files import read_kubeconfig, write_private
 from usernetes_deploy.cluster.lock import held
-from usernetes_deploy.cluster.record import Record
+from usernetes_deploy.cluster.record import Record, need_fields
 from usernetes_deploy.errors import Secret, UsageError, UsernetesError
 
 SCHEMA = 2
@@ -98,7 +98,20 @@ class ClusterState:
                 tried=f"read {self.directory / 'cluster.json'}",
                 remedy=f"usernetes down --cluster {self.name} --force, or take it down with the version that made it",
             )
+        with self._as_read():
+            need_fields(document)
         return document
+
+    @contextlib.contextmanager
+    def _as_read(self) -> Iterator[None]:
+        """What is said of a part of cluster.json names the file and what to do."""
+        try:
+            yield
+        except UsernetesError as error:
+            if error.tried:
+                raise
+            path, remedy = self.directory / "cluster.json", f"usernetes down --cluster {self.name} --force"
+            raise UsernetesError(error.headline(), tried=f"read {path}", remedy=remedy) from error
 
     def _document(self) -> dict[str, Any]:
         path = self.directory / "cluster.json"
@@ -115,14 +128,9 @@ class ClusterState:
 
     def record(self) -> Record:
         """cluster.json, each part of it known to be there; raises what `read` raises, also for a part that is not."""
-        try:
-            return Record.of(self.read())
-        except UsernetesError as error:
-            if error.tried:
-                raise
-            path, remedy = self.directory / "cluster.json", f"usernetes down --cluster {self.name} --force"
-            why = error.headline()
-            raise UsernetesError(why, tried=f"read {path}", remedy=remedy) from error
+        document = self.read()
+        with self._as_read():
+            return Record.of(document)
 
     def refuse_stopped(self) -> None:
         """Raise `UsageError` when the cluster is stopped: what is asked for needs its nodes."""
@@ -177,14 +185,18 @@ class ClusterState:
         """The cluster's API as the administrator; raises `UsernetesError` when the kubeconfig cannot be used."""
         administrator.freshen(self)
         cluster, user = read_kubeconfig(self.kubeconfig)
-        context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-        # Python loads a client certificate from files only: an anonymous one in memory, gone when it is read.
-        with (
-            memory_file(base64.b64decode(user["client-certificate-data"])) as certificate,
-            memory_file(base64.b64decode(user["client-key-data"])) as key,
-        ):
-            context.load_cert_chain(certificate, key)
-        return Api(cluster["server"], context, timeout)
+        try:
+            authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+            context = ssl.create_default_context(cadata=authority)
+            # Python loads a client certificate from files only: an anonymous one in memory, gone when it is read.
+            with (
+                memory_file(base64.b64decode(user["client-certificate-data"])) as certificate,
+                memory_file(base64.b64decode(user["client-key-data"])) as key,
+            ):
+                context.load_cert_chain(certificate, key)
+            return Api(cluster["server"], context, timeout)
+        except (KeyError, TypeError, ValueError, ssl.SSLError) as error:
+            raise UsernetesError(f"not as usernetes wrote it: {error!r}", tried=f"read {self.kubeconfig}") from error
 
     def server(self) -> str:
         """The API's address on the hosts' network."""

@@ -42,6 +42,9 @@ def mistakes(file: Path) -> Iterator[str]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         yield f"{file} is not YAML: {' '.join(str(error).split())}"
         return
+    except RecursionError:
+        yield f"{file} is nested too deeply to be read"
+        return
     for number, document in enumerate(documents, 1):
         if document is None:
             continue

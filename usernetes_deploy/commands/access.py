@@ -139,6 +139,8 @@ def logs(
       usernetes logs --follow
       usernetes logs --all --out what-happened.tar.gz
     """
+    if lines < 0:
+        raise UsageError(f"--lines: expected a whole number >= 0, got {lines}")
     state = chosen(cluster)
     if all or out:
         if not (all and out):

@@ -144,6 +144,8 @@ def import_(_: Any, file: str, sha256: str = "", cache: str = "") -> None:
         if not pins.HEX.fullmatch(sha256):
             raise UsageError("a bundle from a URL needs the sha256 of the archive", remedy="--sha256 HEX")
         path = download.fetch(file, sha256, folder / "downloads", _say)
+    elif not path.is_file():
+        raise UsageError(f"{file} is not a file", remedy="usernetes bundle pack bundle.tar.gz, where there is a bundle")
     elif sha256 and download.sum_of(path) != sha256:
         raise UsageError(f"{path} does not have the sha256 {sha256}", remedy="get the archive again")
     print(archive.unpack(path, folder).root)

@@ -57,7 +57,7 @@ def bundle_cache() -> Path:
 
 def located(wanted: str | None) -> Bundle:
     """The bundle of a spec: a folder, the start of a digest, or the cache's current one."""
-    if wanted is None or "/" in wanted or Path(wanted).is_dir():
+    if wanted is None or "/" in wanted or Path(wanted).exists():
         return locate(Path(wanted) if wanted else None, bundle_cache())
     found = [bundle for bundle in store.bundles(bundle_cache()) if bundle.digest.startswith(wanted)]
     if not found:

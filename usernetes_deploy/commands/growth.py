@@ -84,6 +84,10 @@ def remove(
       usernetes remove node3 --force
     """
     names = [name for name in node.split(",") if name]
+    if not names:
+        raise UsageError(f"expected names of nodes, as node2,node3, got {node!r}", remedy="usernetes status")
+    if int(drain_seconds) < 0:
+        raise UsageError(f"--drain-seconds: expected a whole number >= 0, got {drain_seconds}")
     state = running(cluster)
     growth.remove(state, report(), node_program(), names, drain_seconds=int(drain_seconds), force=force)
     records.publish_change(state)

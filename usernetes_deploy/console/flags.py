@@ -116,7 +116,7 @@ def assigned(assignments: Sequence[str]) -> dict[str, Any]:
     values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals:
+        if not equals or not all(path.split(".")):
             raise UsageError(f"--set {assignment}: expected FIELD=VALUE, as network.mtu=1400")
         values[path] = spec.parse_value(text)
     return values

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import itertools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -142,6 +143,8 @@ def explain(name: str, problem: str, verbs: Collection, verb: str | None = None)
     said = problem.partition("'")[2].partition("'")[0]
     known = list(verbs.task_names)
     page = f" {spoken(verb)}" if verb in known and verb else ""
+    if lacks := re.search(r"<Argument: ([\w-]+).*needed value", problem):
+        return f"{name}: --{lacks[1].replace('_', '-')} needs a value\n  fix: {name} --help{page or ' VERB'}"
     if not problem.startswith("No idea what"):
         return f"{name}: {problem}\n  fix: {name} --help VERB"
     if said.startswith("-"):

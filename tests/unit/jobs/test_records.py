@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.cluster.made_up import member, recorded
 from tests.unit.launch.flux.flux_fake import NUMBER, RECORD, FakeFlux, flux_with_a_cluster
 from usernetes_deploy.cluster.state import SCHEMA, ClusterState
 from usernetes_deploy.errors import JobEnded, UsageError
@@ -124,6 +125,6 @@ def test_the_first_record_of_a_cluster_has_its_nodes_looked_for(tmp_path: Path) 
     state = ClusterState(tmp_path, "job-1")
     state.create()
     members = [{"name": "fl0", "state": "placed"}, {"name": "fl1", "state": "given-up"}]
-    state.write({"name": "job-1", "members": members})
+    state.write({**recorded([member(0)]).document(), "name": "job-1", "members": members})
     stored = json.loads(records.of_beginning(state)["cluster.json"].reveal())
     assert [member["state"] for member in stored["members"]] == ["started", "given-up"]

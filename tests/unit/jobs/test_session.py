@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.cluster.made_up import member, recorded
 from tests.unit.launch.flux.flux_fake import FakeFlux, make_fake_flux, recorded_job
 from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.errors import UsageError, UsernetesError
@@ -60,7 +61,8 @@ class World:
             if self.fails:
                 raise UsernetesError("the bring-up failed")
             state.create()
-            state.write({"name": "c", "members": [], "launcher": {"launcher": "flux"}})
+            whole = recorded([member(0)]).document()
+            state.write({**whole, "name": "c", "members": [], "launcher": {"launcher": "flux"}})
             return self.root / "kubeconfig"
 
         def down(keep: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tests.unit.cluster.made_up import member
+from tests.unit.cluster.made_up import member, recorded
 from tests.unit.phases.made_up import make
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.phase import run
@@ -23,7 +23,7 @@ def test_the_nodes_that_are_there_are_told_of_those_that_come_and_without_them_a
     up = make(tmp_path, 3)
     run([*bringup.CHECK, PlanNetwork()], up, up.report)
     up.state.create()
-    up.state.write({"server": "https://192.0.2.20:20001"})
+    up.state.write({**recorded([member(0)]).document(), "server": "https://192.0.2.20:20001"})
     up.members.move("node0", State.STARTED)
     up.found = replace(up.found, hosts=up.hosts[1:])
     run([PlanNetwork()], up, up.report)

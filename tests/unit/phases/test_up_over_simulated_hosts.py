@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.cluster.made_up import member, recorded
 from tests.unit.phases.made_up import answers, make
 from usernetes_deploy.changes import bringup
 from usernetes_deploy.changes.context import BringUp
@@ -197,7 +198,7 @@ def test_the_first_host_is_never_let_go(tmp_path: Path) -> None:
 def test_a_cluster_of_the_name_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     up = make(tmp_path)
     up.state.create()
-    up.state.write({"mine": True})
+    up.state.write({**recorded([member(0)]).document(), "mine": True})
     with pytest.raises(UsageError, match="a cluster named demo exists"):
         bringup.up(up)
     assert fake(up).calls == []

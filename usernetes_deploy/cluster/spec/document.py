@@ -61,6 +61,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageError(error.strerror or str(error), tried=f"read {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"not YAML: {error}", tried=f"read {path}") from error
+    except UsageError as error:
+        raise UsageError(error.reason, tried=f"read {path}") from error
     if not isinstance(document, dict):
         raise UsageError("expected a mapping of fields at the top", tried=f"read {path}")
     return document
