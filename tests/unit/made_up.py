@@ -32,7 +32,7 @@ def node_answer(index: int) -> dict[str, Any]:
             "problems": [],
             "cgroups": "none",
             "snapshotter": "overlayfs",
-            "components": [dict(COMPONENT)],
+            "components": [dict(COMPONENT), {**COMPONENT, "name": "containerd"}],
             "network": {"backend": "mesh", "mtu": 1440, "peers": [{**PEER, "handshakeAge": age} for age in (3, None)]},
             "dns": dict(DNS),
             "images": ["docker.io/library/app:1"] if index == 0 else ["docker.io/library/app:1", "other:2"],

@@ -178,7 +178,10 @@ def is_well(node: Mapping[str, Any]) -> bool:
     down = [item for item in node["components"] if item["state"] in ("backing off", "stopped")]
     down += [item for item in node["threads"] if not item["working"]]
     full = node["disk"] and node["disk"]["full"]
-    return bool(node["ready"] and node["alive"]) and not node["problems"] and not down and not full
+    # The API calls a node Ready for up to 50 s after its kubelet has ended.
+    running = {item["name"] for item in node["components"] if item["state"] in ("starting", "running")}
+    here = running >= {"containerd", "kubelet"}
+    return bool(node["ready"] and node["alive"]) and here and not node["problems"] and not down and not full
 
 
 def text(found: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from tests.unit.cluster.made_up import SINCE, member
-from tests.unit.made_up import COMPONENT, DNS, SCHEMA, MadeUp, node_object
+from tests.unit.made_up import DNS, SCHEMA, MadeUp, node_object
 from usernetes_deploy.api import ApiError
 from usernetes_deploy.cluster import status
 from usernetes_deploy.cluster.membership import Member, Membership, State
@@ -132,8 +132,19 @@ def test_whatever_is_ill_is_not_healthy_and_is_said(
     assert said in page
 
 
+@pytest.mark.parametrize("left", [[], ["containerd"]])
+def test_a_node_that_is_being_started_is_not_well_though_the_api_calls_it_ready(
+    made_up: MadeUp, left: list[str]
+) -> None:
+    node = made_up.answers["node1"]["node"]
+    node["components"] = [item for item in node["components"] if item["name"] in left]
+    found = collected(made_up)
+    assert found["nodes"][1]["ready"]
+    assert not found["healthy"]
+
+
 def test_a_restart_that_is_over_is_shown_and_no_illness(made_up: MadeUp) -> None:
-    made_up.answers["node0"]["node"]["components"] = [{**COMPONENT, "restarts": 1, "lastExit": "killed by SIGKILL"}]
+    made_up.answers["node0"]["node"]["components"][0].update(restarts=1, lastExit="killed by SIGKILL")
     made_up.answers["node1"]["keeper"].update(restarts=2, lastExit="exit code 137")
     found = collected(made_up)
     assert found["healthy"]

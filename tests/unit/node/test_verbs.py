@@ -310,3 +310,12 @@ def test_bundles_that_no_node_needs_are_removed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(folder, "find", lambda _: [{"bundle": str(parent / "needed")}])
     assert verbs.prune(tmp_path, ["kept"]) == {"removed": [str(parent / "old")], "bytes": 5}
     assert sorted(path.name for path in parent.iterdir() if path.name[0] != ".") == ["kept", "needed"]
+
+
+def test_what_a_node_wrote_in_a_life_that_is_over_is_marked(directory: Path) -> None:
+    (directory / "status.json").write_text(json.dumps({"name": "n", "problems": ["a full disk"]}))
+    record(directory, os.getpid(), start_time(os.getpid()))
+    found = verbs.status(directory)
+    assert found["keeper"]["alive"]
+    assert found["node"]["problems"] == ["a full disk", "it does not answer: it is being started, or it hangs"]
+    assert verbs.status(directory, brief=True)["node"]["problems"] == ["a full disk"]
