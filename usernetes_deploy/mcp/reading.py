@@ -14,6 +14,8 @@ from typing import Any
 
 from usernetes_deploy.access import grants
 from usernetes_deploy.access.objects import EVERYWHERE
+from usernetes_deploy.access.policies.driver import allowed_seconds
+from usernetes_deploy.access.policies.site import in_force
 from usernetes_deploy.access.wishes import Wish
 from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.state import ClusterState
@@ -98,7 +100,8 @@ class Reader:
         if self._grant and self._grant.is_over(datetime.now(UTC) + timedelta(seconds=60)):
             self.close()
         if self._grant is None:
-            wish = Wish(f"mcp-{secrets.token_hex(4)}", "mcp", EVERYWHERE, SECONDS, rules=RULES)
+            seconds = allowed_seconds(in_force(self.state.read()["spec"].get("policies", ())), SECONDS)
+            wish = Wish(f"mcp-{secrets.token_hex(4)}", "mcp", EVERYWHERE, seconds, rules=RULES)
             self._grant = grants.grant(self.state, wish)
         return self._grant
 

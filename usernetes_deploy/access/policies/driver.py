@@ -40,6 +40,16 @@ def check_size(policies: Iterable[Policy], nodes: int, seconds: float | None = N
             )
 
 
+def allowed_seconds(policies: Iterable[Policy], seconds: int) -> int:
+    """As long as the policies allow a grant to be, and `seconds` at most.
+
+    >>> allowed_seconds([Policy("longest-grant", "site", {"time": "30m"})], 3600)
+    1800
+    """
+    limits = [policy.parameters["time"] for policy in policies if policy.name == "longest-grant"]
+    return min([seconds, *(durations.seconds(limit, "time") for limit in limits)])
+
+
 def check_grant(policies: Iterable[Policy], seconds: int) -> None:
     """Refuse a grant that is longer than allowed."""
     for policy in policies:
