@@ -370,19 +370,6 @@ def test_a_pod_may_ask_for_ephemeral_storage(cluster: Cluster) -> None:
     assert finished(cluster, "asks") == "there is\n"
 
 
-def test_a_network_policy_is_taken_with_the_warning_that_it_is_not_enforced(cluster: Cluster) -> None:
-    policy = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": "closed"},
-        "spec": {"podSelector": {"matchLabels": {"app": "nobody"}}, "policyTypes": ["Ingress"]},
-    }
-    done = cluster.usernetes("kubectl", "apply", "-f", "-", stdin=json.dumps(policy))
-    assert done.returncode == 0
-    assert "does not enforce NetworkPolicies" in done.stderr
-    cluster.kubectl("delete", "networkpolicy", "closed")
-
-
 def test_a_node_is_looked_into_with_kubectl_debug(cluster: Cluster) -> None:
     image = next(name for name in cluster.status()["nodes"][0]["images"] if "/busybox:" in name)
     script = "test -d /host/proc && ps | grep -q kubele[t] && echo seen"

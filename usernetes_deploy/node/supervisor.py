@@ -20,6 +20,7 @@ from typing import Any
 
 from usernetes_deploy.errors import UsernetesError
 from usernetes_deploy.network.base import NodeContext
+from usernetes_deploy.network.policies.enforcer import Enforcer
 from usernetes_deploy.node import cgroups, control, devices, filesystem, kubelet, proxy, room, runtime, saved
 from usernetes_deploy.node.cluster_api import as_kubelet, wait_for_api
 from usernetes_deploy.node.config import CONTAINERD_SOCKET, RUN, NodeConfig
@@ -169,6 +170,7 @@ class Supervisor:
             begin("room", self._watch_room)
         publishing = Publishing(config, self.netns.parent / "api.sock")
         publishing.start(begin)
+        Enforcer(config, self.nr, self.status.problem).start(begin)
         if config.interface != "lo":
             Following(config, self.network, publishing, self.status.address_lost).start(begin)
         self.status.mark("started")

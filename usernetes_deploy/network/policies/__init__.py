@@ -1,0 +1,1 @@
+"""NetworkPolicies, enforced on each node for its own pods by nftables."""
