@@ -75,9 +75,8 @@ def address(cluster: Cluster, name: str, space: str = SPACE) -> str:
 def reaches(cluster: Cluster, who: str, target: str = "", port: int = 8080, space: str = SPACE) -> bool:
     """Whether a pod gets an answer of the server, or of another target."""
     url = f"http://{target or address(cluster, 'server')}:{port}/"
-    done = cluster.usernetes(
-        "kubectl", "exec", "--namespace", space, who, "--", "timeout", "2", "wget", "-q", "-O", "-", url
-    )
+    ask = ("timeout", "2", "wget", "-q", "-O", "-", url)
+    done = cluster.usernetes("kubectl", "exec", "--namespace", space, who, "--", *ask)
     return done.returncode == 0
 
 

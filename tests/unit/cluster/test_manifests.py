@@ -59,13 +59,6 @@ def test_the_metrics_api_trusts_the_clusters_authority_and_is_never_unchecked() 
     assert "insecureSkipTLSVerify" not in service
 
 
-def test_a_network_policy_is_taken_with_a_warning_and_never_refused() -> None:
-    found = made()
-    name = "usernetes-network-policy"
-    assert found["ValidatingAdmissionPolicyBinding", name]["spec"]["validationActions"] == ["Warn"]
-    assert found["ValidatingAdmissionPolicy", name]["spec"]["failurePolicy"] == "Ignore"
-
-
 def test_nothing_scales_by_the_usage_of_pods_where_nobody_counts_it() -> None:
     role = ("ClusterRole", "system:controller:horizontal-pod-autoscaler")
     assert role not in made(metrics=True)

@@ -52,14 +52,20 @@ def test_a_closed_pod_drops_all_and_only_that_way() -> None:
         ({"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}, "ip saddr { 10.0.1.2 } accept"),
         ({"from": [{"podSelector": {}}]}, "ip saddr { 10.0.0.1, 10.0.1.2 } accept"),
         ({"from": [{"namespaceSelector": {"matchLabels": {"team": "b"}}}]}, "ip saddr { 10.0.1.3 } accept"),
-        ({"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "far"}}}]}, "ip saddr { 10.0.1.3 } accept"),
-        ({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.1.0/24"]}}]}, "ip saddr 10.0.0.0/8 ip saddr != { 10.0.1.0/24 } accept"),
+        (
+            {"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "far"}}}]},
+            "ip saddr { 10.0.1.3 } accept",
+        ),
+        (
+            {"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.1.0/24"]}}]},
+            "ip saddr 10.0.0.0/8 ip saddr != { 10.0.1.0/24 } accept",
+        ),
         ({"ports": [{"port": 80, "protocol": "UDP"}]}, "udp dport 80 accept"),
         ({"ports": [{"port": 80, "endPort": 90}]}, "tcp dport 80-90 accept"),
         ({"ports": [{"port": "web"}]}, "tcp dport 8080 accept"),
         ({"ports": [{"protocol": "SCTP"}]}, "meta l4proto sctp accept"),
     ],
-)  # fmt: skip
+)
 def test_a_rule_lets_through_what_it_names(rule: dict[str, Any], line: str) -> None:
     assert rules(policy(ingress=[rule])) == [line, "drop"]
 
@@ -95,9 +101,15 @@ def test_pods_of_other_nodes_of_the_host_and_ended_ones_have_no_chain() -> None:
 
 @pytest.mark.parametrize(
     ("operator", "values", "yes"),
-    [("In", ["x"], True), ("In", ["y"], False), ("NotIn", ["y"], True), ("NotIn", ["x"], False)]
-    + [("Exists", [], True), ("DoesNotExist", [], False)],
-)  # fmt: skip
+    [
+        ("In", ["x"], True),
+        ("In", ["y"], False),
+        ("NotIn", ["y"], True),
+        ("NotIn", ["x"], False),
+        ("Exists", [], True),
+        ("DoesNotExist", [], False),
+    ],
+)
 def test_selectors_mean_what_kubernetes_means(operator: str, values: list[str], yes: bool) -> None:
     one = {"key": "app", "operator": operator, "values": values}
     assert translate.matches({"matchExpressions": [one]}, {"app": "x"}) == yes
