@@ -86,6 +86,14 @@ def asked(account: Account, kubeconfig: Path, *words: str) -> subprocess.Complet
     return subprocess.run(account.become(argv), capture_output=True, text=True, timeout=60, cwd="/", check=False)
 
 
+def rules(cluster: Cluster, number: int) -> str:
+    """The nftables of a node's pods."""
+    folder = cluster.node_folder(number)
+    child = (folder / "rk" / "child_pid").read_text().strip()
+    argv = ["nsenter", f"--net=/proc/{child}/root{folder}/rk/netns", "nft", "list", "ruleset"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+
 def test_after_a_leak_nothing_that_was_issued_before_is_taken_and_pods_run_on(account: Account) -> None:
     cluster = bring_up(account, "leaked", "--nodes", "2", "--set", "metrics=true")
     try:
@@ -131,6 +139,11 @@ def test_after_a_leak_nothing_that_was_issued_before_is_taken_and_pods_run_on(ac
         assert base64.b64decode(word) == b"still-here"
         wait_for(lambda: cluster.kubectl("exec", "web", "--", "cat", token) != first, "the pod has a new token", 150)
         wait_for(lambda: "node1" in cluster.usernetes("kubectl", "top", "nodes").stdout, "metrics", 90)
+        # Who watches the API for the node does so with its new certificate.
+        wall = {"podSelector": {}, "policyTypes": ["Ingress"]}
+        policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "wall"}}
+        cluster.apply({**policy, "spec": wall})
+        wait_for(lambda: "chain in_0" in rules(cluster, 1), "node1 enforces a policy", 90)
         account_of = account.usernetes("grant", "--cluster", "leaked", "agent")  # and others can be given again
         assert asked(account, Path(account_of.stdout.strip()), "get", "pods").returncode == 0
     finally:

@@ -26,10 +26,17 @@ PROBES = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEE
 class Watch:
     """Keeps `objects` (uid -> object) like the API server's, and calls `changed` after each change.
 
-    `path` is a collection such as ``/api/v1/services``, with an optional query.
+    `path` is a collection such as ``/api/v1/services``, with an optional query. `context` is what a connection is made
+    with, or makes that: then one that was renewed meanwhile is used from the next connection on.
     """
 
-    def __init__(self, server: str, context: ssl.SSLContext, path: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        server: str,
+        context: ssl.SSLContext | Callable[[], ssl.SSLContext],
+        path: str,
+        changed: Callable[[], None],
+    ) -> None:
         self.objects: dict[str, Any] = {}
         self._address = urllib.parse.urlsplit(server)
         self._context = context
@@ -112,7 +119,8 @@ class Watch:
 
     def _connect(self) -> http.client.HTTPSConnection:
         host, port = self._address.hostname or "", self._address.port or 443
-        return http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT, context=self._context)
+        context = self._context() if callable(self._context) else self._context
+        return http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT, context=context)
 
     def _get(self, connection: http.client.HTTPSConnection, path: str) -> http.client.HTTPResponse:
         connection.request("GET", path, headers={"Accept": "application/json"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from pathlib import Path
 
@@ -40,7 +41,9 @@ class Publishing:
     def _run(self) -> None:
         config = self._config
         wait_for_api(config)
-        context = identity("admin" if config.control_plane else "kubelet-client")
+
+        def context() -> ssl.SSLContext:
+            return identity("admin" if config.control_plane else "kubelet-client")
 
         def watch(path: str) -> Watch:
             return Watch(config.api_outside, context, path, self._changed.set)

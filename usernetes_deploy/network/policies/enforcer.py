@@ -56,7 +56,7 @@ class Enforcer:
                 self._load(script)
 
     def _watch(self, path: str) -> Watch:
-        watch = Watch(self._config.api_outside, identity("kube-proxy"), path, self._changed.set)
+        watch = Watch(self._config.api_outside, lambda: identity("kube-proxy"), path, self._changed.set)
         watch.start()
         return watch
 
