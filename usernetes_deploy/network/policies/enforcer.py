@@ -31,6 +31,7 @@ class Enforcer:
         self._problem = problem
         self._changed = threading.Event()
         self._loaded = translate.NONE
+        self._watches: list[Watch] = []
 
     def start(self, begin: Begin = threads.begin) -> None:
         """Begin, in a thread that lives as long as the process."""
@@ -38,20 +39,23 @@ class Enforcer:
 
     def _run(self) -> None:
         wait_for_api(self._config)
-        policies = self._watch(PATH)
-        others: list[Watch] = []
+        if not self._watches:  # once: after a failure they are there still
+            self._watches.append(self._watch(PATH))
+        self._changed.set()
         while True:
             self._changed.wait()
             time.sleep(SETTLE)
             self._changed.clear()
-            if policies.objects and not others:
-                others = [self._watch("/api/v1/pods"), self._watch("/api/v1/namespaces")]
+            if self._watches[0].objects and len(self._watches) == 1:
+                self._watches += [self._watch("/api/v1/pods"), self._watch("/api/v1/namespaces")]
                 self._look_at_the_bridge()
-                for one in others:
-                    one.synced(self._config.patience)
-            pods, namespaces = (one.objects.values() for one in others) if others else ((), ())
+            # What is not known yet is not empty: until then the table stays as it is.
+            while not all(one.synced(self._config.patience) for one in self._watches):
+                pass
+            known = [list(one.objects.values()) for one in self._watches]
+            policies, pods, namespaces = known if len(known) == 3 else (known[0], [], [])
             dns = self._config.api_url.partition("//")[2].rpartition(f":{API_PORT}")[0]
-            script = translate.script(policies.objects.values(), pods, namespaces, self._config.name, dns)
+            script = translate.script(policies, pods, namespaces, self._config.name, dns)
             if script != self._loaded:
                 self._load(script)
 

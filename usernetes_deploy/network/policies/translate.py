@@ -43,7 +43,10 @@ def script(
     spaces = {one["metadata"]["name"]: one["metadata"].get("labels") or {} for one in namespaces}
     there = [pod for pod in pods if _has_own_address(pod)]
     peers = [_peer(pod) for pod in there] + [Peer(DNS_NAMESPACE, DNS_LABELS, dns, {})]
-    local = sorted((_peer(pod) for pod in there if pod["spec"].get("nodeName") == node), key=lambda one: one.address)
+    mine_here = [pod for pod in there if pod["spec"].get("nodeName") == node]
+    # An address has one chain: where a pod that ends has left its own to the next already, it is the next one's.
+    by_end = sorted(mine_here, key=lambda pod: not pod["metadata"].get("deletionTimestamp"))
+    local = sorted({pod["status"]["podIP"]: _peer(pod) for pod in by_end}.values(), key=lambda one: one.address)
     chains: list[str] = []
     maps: dict[str, list[str]] = {"out": [], "in": []}
     for number, pod in enumerate(local):
@@ -59,7 +62,8 @@ def script(
                 for rule in one.get(field) or ()
                 for line in _rule(rule, way, pod, peers, spaces)
             ]
-            chains.append(_chain(name, rules))
+            itself = f"ip saddr {pod.address} ip daddr {pod.address} accept"  # through a Service
+            chains.append(_chain(name, [itself, *rules]))
             maps[way].append(f"{pod.address} : jump {name}")
     base = [_base(way, maps[way]) for way in ("out", "in")]
     return NONE + f"table ip {TABLE} {{\n" + "".join([*chains, *base]) + "}\n"
@@ -125,6 +129,8 @@ def _rule(
     for one in asked:
         if "ipBlock" in one:
             block = one["ipBlock"]
+            if ":" in block["cidr"]:
+                continue  # IPv6: nobody here has such an address, and nft would refuse the whole table
             without = block.get("except") or ()
             less = f" ip {side} != {{ {', '.join(without)} }}" if without else ""
             blocks.append(f"ip {side} {block['cidr']}{less}")

@@ -33,7 +33,9 @@ def rules(*policies: dict[str, Any], way: str = "in", pods: list[dict[str, Any]]
     text = translate.script(policies, pods, SPACES, "node0", DNS)
     if f"chain {way}_0" not in text:
         return []
-    return [line.strip() for line in text.partition(f"chain {way}_0 {{\n")[2].partition("  }")[0].splitlines()]
+    lines = [line.strip() for line in text.partition(f"chain {way}_0 {{\n")[2].partition("  }")[0].splitlines()]
+    assert lines[0] == "ip saddr 10.0.0.1 ip daddr 10.0.0.1 accept"  # no pod is cut off from itself
+    return lines[1:]
 
 
 def test_a_closed_pod_drops_all_and_only_that_way() -> None:
@@ -115,3 +117,16 @@ def test_selectors_mean_what_kubernetes_means(operator: str, values: list[str], 
     assert translate.matches({"matchExpressions": [one]}, {"app": "x"}) == yes
     assert translate.matches({}, {})
     assert translate.matches({"matchExpressions": [{"key": "z", "operator": "NotIn", "values": ["x"]}]}, {})
+
+
+def test_an_ipv6_block_allows_nobody_and_does_not_spoil_the_table() -> None:
+    assert rules(policy(ingress=[{"from": [{"ipBlock": {"cidr": "fd00::/8"}}]}])) == ["drop"]
+
+
+def test_an_address_that_a_pod_has_left_to_another_has_one_chain() -> None:
+    ending = pod("old", "10.0.0.1")
+    ending["metadata"]["deletionTimestamp"] = "2026-01-02T12:00:00Z"
+    for pods in ([ending, PODS[0]], [PODS[0], ending]):
+        text = translate.script([policy(podSelector={"matchLabels": {"app": "db"}})], pods, SPACES, "node0", DNS)
+        assert text.count("10.0.0.1 : jump") == 1
+        assert rules(policy(podSelector={"matchLabels": {"app": "old"}}), pods=pods) == []
