@@ -15,29 +15,18 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, not another one that is installed
-from usernetes_deploy.api import Api  # noqa: E402
-from usernetes_deploy.cluster.state import choose, state_root  # noqa: E402
+from verbs import usernetes
+
+from usernetes_deploy.api import Api
+from usernetes_deploy.cluster.state import choose, state_root
 
 NAMES = {"without": False, "with": True}
 TICK = os.sysconf("SC_CLK_TCK")
 SETTLE = 60.0  # seconds: a cluster that has just come up is not at rest
-
-
-def usernetes(*words: str) -> str:
-    """What a verb of this checkout prints; ends the benchmark when it fails."""
-    argv = [sys.executable, "-m", "usernetes_deploy.cli", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stderr}")
-    return done.stdout.strip()
 
 
 def rate(api: Api, seconds: float) -> float:
@@ -110,10 +99,7 @@ def main() -> None:
         print("goal: within 3 %")
     finally:
         for name in NAMES:
-            subprocess.run(
-                [sys.executable, "-m", "usernetes_deploy.cli", "down", "--cluster", f"audit-{name}"],
-                check=False, cwd=ROOT, capture_output=True,
-            )  # fmt: skip
+            usernetes("down", "--cluster", f"audit-{name}")
 
 
 if __name__ == "__main__":

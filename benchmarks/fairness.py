@@ -18,8 +18,6 @@ import json
 import multiprocessing
 import ssl
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -27,20 +25,11 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, not another one that is installed
+from verbs import usernetes
+
 NAME = "fairness"
 CONNECTIONS = 25
 ASKED_A_SECOND = 10.0
-
-
-def usernetes(*words: str) -> str:
-    """What a verb of this checkout prints; ends the benchmark when it fails."""
-    argv = [sys.executable, "-m", "usernetes_deploy.cli", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stderr}")
-    return done.stdout.strip()
 
 
 @dataclass

@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,22 +26,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, not another one that is installed
+from verbs import usernetes
 
-from usernetes_deploy.cluster.state import ClusterState, state_root  # noqa: E402
+from usernetes_deploy.cluster.state import ClusterState, state_root
 
 SAVED, RESUMED, PLAIN = "save-bench", "save-bench-again", "save-bench-plain"
 PERIOD = 0.02  # seconds between writes
-
-
-def usernetes(*words: str, stdin: str = "") -> str:
-    """What a verb of this checkout prints; ends the benchmark when it fails."""
-    argv = [sys.executable, "-m", "usernetes_deploy.cli", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT, input=stdin)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stdout}{done.stderr}")
-    return done.stdout.strip()
 
 
 def timed(*words: str) -> float:
