@@ -12,7 +12,7 @@ import ssl
 import threading
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Union
 
 from usernetes_deploy.errors import TimedOut, UsernetesError
 
@@ -43,17 +43,24 @@ def is_momentary(error: BaseException) -> bool:
     return isinstance(error, TimedOut) or (status is not None and (status in (0, 429) or status >= 500))
 
 
+Context = Union[ssl.SSLContext, Callable[[], ssl.SSLContext]]
+"""What a connection is made with, or what makes that: for who lives longer than a certificate."""
+
+
+def context_of_now(context: Context) -> ssl.SSLContext:
+    """The context for a connection that is made now."""
+    return context if isinstance(context, ssl.SSLContext) else context()
+
+
 class Api:
     """One API server, asked with one client certificate. Safe to use from several threads, one request at a time.
-
-    `context` is what a connection is made with, or makes that: for who lives longer than a certificate.
 
     >>> api = Api("https://10.0.0.5:23456", ssl.create_default_context(cafile="ca.crt"))  # doctest: +SKIP
     >>> [node["metadata"]["name"] for node in api.get("/api/v1/nodes")["items"]]  # doctest: +SKIP
     ['node0', 'node1']
     """
 
-    def __init__(self, server: str, context: ssl.SSLContext | Callable[[], ssl.SSLContext], timeout: float = 10.0):
+    def __init__(self, server: str, context: Context, timeout: float = 10.0):
         address = urllib.parse.urlsplit(server)
         self.server = server
         self._host = address.hostname or ""
@@ -128,9 +135,8 @@ class Api:
 
     def _exchange(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
         if self._connection is None:
-            context = self._context() if callable(self._context) else self._context
             self._connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=context
+                self._host, self._port, timeout=self._timeout, context=context_of_now(self._context)
             )
         self._connection.request(method, path, data, headers)
         response = self._connection.getresponse()

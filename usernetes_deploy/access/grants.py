@@ -23,7 +23,7 @@ from typing import Any
 
 from usernetes_deploy.access import objects
 from usernetes_deploy.access.policies.driver import check_grant
-from usernetes_deploy.access.policies.site import in_force
+from usernetes_deploy.access.policies.site import of_cluster
 from usernetes_deploy.access.wishes import LEVELS, ROLES, Wish, may_start_pods, narrowed
 from usernetes_deploy.api import Api, ApiError
 from usernetes_deploy.cluster.files import read_kubeconfig, write_private
@@ -68,7 +68,7 @@ class Grant:
 
 def grant(state: ClusterState, wish: Wish) -> Grant:
     """Make what is wished. Raises `UsageError` for what cannot be, `UsernetesError` of the API: nothing is left."""
-    check_grant(in_force(state.read()["spec"].get("policies", ())), wish.seconds)
+    check_grant(of_cluster(state), wish.seconds)
     with state.locked(), _api(state) as api:
         _refuse_taken(api, state, wish.name)
         rules = _rules(api, wish)

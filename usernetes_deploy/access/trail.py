@@ -36,7 +36,10 @@ def trail(
     >>> trail(state, program, grant="agent", verbs=["delete"])[-1]["name"]  # doctest: +SKIP
     'web-0'
     """
-    _refuse_untold(state)
+    if not _is_kept(state):
+        raise UsageError(
+            f"{state.name} keeps no audit trail: its spec has access.audit: false", remedy="usernetes up without it"
+        )
     words = [f"--lines={lines}", *(f"--only={verb}" for verb in verbs)]
     if since is not None:
         words.append(f"--since={datetime.now(UTC) - since:%Y-%m-%dT%H:%M:%S.%fZ}")
@@ -47,7 +50,7 @@ def trail(
 
 def last_use(state: ClusterState, program: Path) -> Mapping[str, datetime]:
     """When each grant asked last, as far back as the trail goes, by name; of revoked ones too."""
-    if not state.record().spec.get("access", {}).get("audit", True):
+    if not _is_kept(state):
         return {}
     found: dict[str, str] = json.loads(_ask(state, program, [f"--last={ACCOUNTS}"]))
     return {name: datetime.fromisoformat(time) for name, time in found.items()}
@@ -78,11 +81,8 @@ def _who(user: str) -> str:
     return f"grant {user.removeprefix(ACCOUNTS)}" if user.startswith(ACCOUNTS) else user
 
 
-def _refuse_untold(state: ClusterState) -> None:
-    if not state.record().spec.get("access", {}).get("audit", True):
-        raise UsageError(
-            f"{state.name} keeps no audit trail: its spec has access.audit: false", remedy="usernetes up without it"
-        )
+def _is_kept(state: ClusterState) -> bool:
+    return bool(state.read()["spec"].get("access", {}).get("audit", True))
 
 
 def _ask(state: ClusterState, program: Path, words: Sequence[str]) -> str:

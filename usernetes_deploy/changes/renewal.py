@@ -6,7 +6,6 @@ start again what reads them; containerd and the pods are left alone.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,6 @@ from usernetes_deploy.phases.issue_credentials import ends, issue
 from usernetes_deploy.waiting import retry
 
 RENEW_SECONDS = 60.0
-METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
 
 
 def renew(state: ClusterState, report: Report, program: Path, *, revoke_all: bool = False) -> list[str]:
@@ -61,20 +59,17 @@ def renew(state: ClusterState, report: Report, program: Path, *, revoke_all: boo
         if record.members.first.name in outcome.results:  # the API shows the certificates of the first node
             administrator.write(state)
             if revoke_all:
-                _authority_of_metrics(state, spec, identities)
+                _wait_for_api(state, spec.wait_seconds)
         report.line(f"{len(outcome.results)} of {len(members)} nodes have new certificates; {state.kubeconfig} is new")
         outcome.check("hand over new certificates")
         return list(outcome.results)
 
 
-def _authority_of_metrics(state: ClusterState, spec: ClusterSpec, identities: Identities) -> None:
-    """Wait until the API is there again, and tell it who signs what metrics-server shows now."""
+def _wait_for_api(state: ClusterState, seconds: float) -> None:
+    """Wait until the API, which starts again, takes the new kubeconfig."""
     api = state.api()
     try:
-        retry(lambda: api.get("/readyz"), spec.wait_seconds, pause=0.2, longest=2.0)
-        if spec.metrics:
-            bundle = base64.b64encode(identities.ca.pair.certificate.encode()).decode()
-            api.request("PATCH", METRICS, {"spec": {"caBundle": bundle}}, "application/merge-patch+json")
+        retry(lambda: api.get("/readyz"), seconds, pause=0.2, longest=2.0)
     finally:
         api.close()
 

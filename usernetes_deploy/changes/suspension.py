@@ -102,8 +102,7 @@ def start(state: ClusterState, report: Report, program: Path, *, wait: bool = Tr
             with state.log.open("a", encoding="utf-8") as report.log:
                 run(START, up, report)
             if record.server != before:
-                for target in merging.merged_into(state.directory):
-                    merging.merge(state.directory, state.name, target, switch=False)
+                merging.merge_again(state.directory, state.name)
         finally:
             report.log = None
             launcher.close()

@@ -39,5 +39,4 @@ def write(state: ClusterState) -> None:
 
     identities = Identities.from_secret(state.read_secret("secrets.json"))
     state.write_secret("kubeconfig", identities.administrator(state.name, state.server()))
-    for target in merging.merged_into(state.directory):
-        merging.merge(state.directory, state.name, target, switch=False)
+    merging.merge_again(state.directory, state.name)

@@ -75,6 +75,12 @@ def merged_into(directory: Path) -> list[Path]:
         return []
 
 
+def merge_again(directory: Path, name: str) -> None:
+    """Put a new kubeconfig where the one before was merged into. Raises as `merge`."""
+    for target in merged_into(directory):
+        merge(directory, name, target, switch=False)
+
+
 def take_out(directory: Path, name: str) -> None:
     """Take the cluster's entries out of every file that it was merged into; fine when they are gone."""
     for target in merged_into(directory):

@@ -11,7 +11,7 @@ from typing import Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.cluster.launchers import ends_with_host, launcher_from_state
-from usernetes_deploy.cluster.membership import Member
+from usernetes_deploy.cluster.membership import Member, Membership
 from usernetes_deploy.cluster.nodes import ask_nodes
 from usernetes_deploy.cluster.record import loss_words, losses_of, members_of
 from usernetes_deploy.cluster.state import ClusterState
@@ -54,7 +54,7 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
         "version": document["version"],
         "bundle": document["bundle"]["digest"],
         "api": api,
-        "certificates": certificates_of(state),
+        "certificates": certificates_of(members),
         "dns": dns,
         "limitsEnforced": all(node["limitsEnforced"] for node in nodes),
         "givenUp": members.given_up(),
@@ -63,9 +63,9 @@ def collect(state: ClusterState, program: Path) -> dict[str, Any]:
     }
 
 
-def certificates_of(state: ClusterState) -> dict[str, Any]:
+def certificates_of(members: Membership) -> dict[str, Any]:
     """When the nodes' certificates end: all are renewed together, but for nodes that do not answer."""
-    return left_until(max((member.certificates_end for member in state.record().members.running()), default=""))
+    return left_until(max((member.certificates_end for member in members.running()), default=""))
 
 
 def left_until(ends: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from usernetes_deploy.access.policies.driver import check_exposed
-from usernetes_deploy.access.policies.site import in_force
+from usernetes_deploy.access.policies.site import of_cluster
 from usernetes_deploy.cluster.exposure import find_service, open_ports, where_it_answers
 from usernetes_deploy.commands.common import CLUSTER_HELP, node_program, running, show
 from usernetes_deploy.console.text import table
@@ -47,7 +47,7 @@ def expose(
         raise UsageError(f"Service {service} is headless: it has no address to publish")
     kind = "ClusterIP" if off else "NodePort" if node_port else "LoadBalancer"
     if not off:
-        check_exposed(in_force(state.read()["spec"].get("policies", ())), there, kind)
+        check_exposed(of_cluster(state), there, kind)
     api.request("PATCH", f"{path}/{service}", {"spec": {"type": kind}}, "application/merge-patch+json")
     if off:
         return

@@ -15,8 +15,9 @@ from usernetes_deploy.access.policies import applied, trial
 from usernetes_deploy.access.policies.document import Policy
 from usernetes_deploy.access.policies.driver import check_size
 from usernetes_deploy.access.policies.library import LIBRARY
-from usernetes_deploy.access.policies.site import KIND, document_of, in_force, read
+from usernetes_deploy.access.policies.site import KIND, document_of, in_force, of_cluster, read
 from usernetes_deploy.cluster import spec
+from usernetes_deploy.cluster.state import ClusterState
 from usernetes_deploy.commands.common import CLUSTER_HELP, Verb, chosen, show
 from usernetes_deploy.console.text import table
 from usernetes_deploy.errors import UsageError
@@ -31,9 +32,9 @@ def list_(_: Context, cluster: str | None = None, json: bool = False) -> None:
       usernetes policy list
       usernetes policy list --cluster demo
     """
-    specs = chosen(cluster).read()["spec"].get("policies", ()) if cluster else ()
-    policies = in_force(specs)
-    lacking = lacking_in(cluster, policies) if cluster else []
+    state = chosen(cluster) if cluster else None
+    policies = of_cluster(state) if state else in_force(())
+    lacking = lacking_in(state, policies) if state else []
     where = {name: [policy.source for policy in policies if policy.name == name] for name in LIBRARY}
     if json:
         show(
@@ -108,7 +109,7 @@ def test(
         raise UsageError("there is nothing to try", remedy="--objects FILE, or --running")
     tests = trial.read_tests(content(objects), objects) if objects else None
     state = chosen(cluster)
-    policies = policies_of(file) if file else in_force(state.read()["spec"].get("policies", ()))
+    policies = policies_of(file) if file else of_cluster(state)
     api = state.api(timeout=30)
     try:
         outcomes = trial.run_tests(api, policies, tests) if tests else []
@@ -138,7 +139,7 @@ def apply(_: Context, cluster: str | None = None) -> None:
       usernetes policy apply --cluster demo
     """
     state = chosen(cluster)
-    policies = in_force(state.read()["spec"].get("policies", ()))
+    policies = of_cluster(state)
     with state.locked():
         api = state.api(timeout=30)
         try:
@@ -161,9 +162,9 @@ def policies_of(file: str) -> list[Policy]:
     return policies
 
 
-def lacking_in(cluster: str, policies: Sequence[Policy]) -> list[str]:
+def lacking_in(state: ClusterState, policies: Sequence[Policy]) -> list[str]:
     """The names of policies that the API of a cluster does not have."""
-    api = chosen(cluster).api()
+    api = state.api()
     try:
         return applied.missing(api, policies)
     finally:

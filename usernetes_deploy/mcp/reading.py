@@ -15,7 +15,7 @@ from typing import Any
 from usernetes_deploy.access import grants
 from usernetes_deploy.access.objects import EVERYWHERE
 from usernetes_deploy.access.policies.driver import allowed_seconds
-from usernetes_deploy.access.policies.site import in_force
+from usernetes_deploy.access.policies.site import of_cluster
 from usernetes_deploy.access.wishes import Wish
 from usernetes_deploy.cluster.proxies import beside
 from usernetes_deploy.cluster.state import ClusterState
@@ -100,7 +100,7 @@ class Reader:
         if self._grant and self._grant.is_over(datetime.now(UTC) + timedelta(seconds=60)):
             self.close()
         if self._grant is None:
-            seconds = allowed_seconds(in_force(self.state.read()["spec"].get("policies", ())), SECONDS)
+            seconds = allowed_seconds(of_cluster(self.state), SECONDS)
             wish = Wish(f"mcp-{secrets.token_hex(4)}", "mcp", EVERYWHERE, seconds, rules=RULES)
             self._grant = grants.grant(self.state, wish)
         return self._grant

@@ -6,13 +6,13 @@ import contextlib
 import http.client
 import json
 import socket
-import ssl
 import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from usernetes_deploy.api import Context, context_of_now
 from usernetes_deploy.errors import UsernetesError
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -26,17 +26,10 @@ PROBES = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEE
 class Watch:
     """Keeps `objects` (uid -> object) like the API server's, and calls `changed` after each change.
 
-    `path` is a collection such as ``/api/v1/services``, with an optional query. `context` is what a connection is made
-    with, or makes that: then one that was renewed meanwhile is used from the next connection on.
+    `path` is a collection such as ``/api/v1/services``, with an optional query.
     """
 
-    def __init__(
-        self,
-        server: str,
-        context: ssl.SSLContext | Callable[[], ssl.SSLContext],
-        path: str,
-        changed: Callable[[], None],
-    ) -> None:
+    def __init__(self, server: str, context: Context, path: str, changed: Callable[[], None]) -> None:
         self.objects: dict[str, Any] = {}
         self._address = urllib.parse.urlsplit(server)
         self._context = context
@@ -119,7 +112,7 @@ class Watch:
 
     def _connect(self) -> http.client.HTTPSConnection:
         host, port = self._address.hostname or "", self._address.port or 443
-        context = self._context() if callable(self._context) else self._context
+        context = context_of_now(self._context)
         return http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT, context=context)
 
     def _get(self, connection: http.client.HTTPSConnection, path: str) -> http.client.HTTPResponse:

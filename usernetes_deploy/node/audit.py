@@ -6,6 +6,7 @@ nodes, leases, watches) is left out: it is most of what an API server does, and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,10 +57,9 @@ def policy() -> dict[str, Any]:
 
 
 def flags(config: NodeConfig) -> list[str]:
-    """What the API server is told; nothing where the spec's `access.audit` is false. Writes the policy's file."""
+    """What the API server is told; nothing where the spec's `access.audit` is false."""
     if not config.audit:
         return []
-    POLICY.write_text(json.dumps(policy()))
     return [
         f"--audit-policy-file={POLICY}",
         f"--audit-log-path={config.logs / FOLDER / LOG}",
@@ -75,37 +75,22 @@ def events(logs: Path, *, since: str = "", user: str = "", verbs: Sequence[str] 
 
     `since` is as the API writes times: ``2026-01-02T12:00:00.000000Z``. Files that go while they are read are left out.
     """
-    for path in _files(logs / FOLDER):
-        try:
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    if user and user not in line:
-                        continue  # most lines: not worth to be parsed
-                    found = _event(line)
-                    if (
-                        found
-                        and found["time"] >= since
-                        and user in ("", found["user"])
-                        and (not verbs or found["verb"] in verbs)
-                    ):
-                        yield found
-        except FileNotFoundError:
-            continue
+    for event in _with_word(logs, user):
+        if event["time"] >= since and user in ("", event["user"]) and (not verbs or event["verb"] in verbs):
+            yield event
 
 
 def last_use(logs: Path, prefix: str) -> dict[str, str]:
     """When each user whose name begins with `prefix` asked last, by the rest of the name."""
-    found: dict[str, str] = {}
+    found = (event for event in _with_word(logs, prefix) if event["user"].startswith(prefix))
+    return {event["user"].removeprefix(prefix): event["time"] for event in found}
+
+
+def _with_word(logs: Path, word: str) -> Iterator[dict[str, Any]]:
+    """The events whose lines have a word: most lines have not, and are not worth to be parsed."""
     for path in _files(logs / FOLDER):
-        try:
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    event = _event(line) if prefix in line else None
-                    if event and event["user"].startswith(prefix):
-                        found[event["user"].removeprefix(prefix)] = event["time"]
-        except FileNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as lines:
+            yield from filter(None, (_event(line) for line in lines if word in line))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 from usernetes_deploy.api import Api
 from usernetes_deploy.errors import TimedOut, UsernetesError
-from usernetes_deploy.node import control, control_plane, saved
+from usernetes_deploy.node import audit, control, control_plane, saved
 from usernetes_deploy.node.cluster_api import identity, wait_for_api
 from usernetes_deploy.node.config import PKI, RUN, NodeConfig
 from usernetes_deploy.node.node_status import NodeStatus
@@ -38,6 +39,8 @@ class FirstNode:
         config = self.config
         env = control_plane.environment(len(os.sched_getaffinity(0)))
         (config.root / "etcd").mkdir(mode=0o700, exist_ok=True)
+        if config.audit:
+            audit.POLICY.write_text(json.dumps(audit.policy()))
         # An API server that finds no etcd asks again only after a second; etcd itself listens after a fraction of that.
         etcd = self._run("etcd", control_plane.etcd(config), env, started=self._etcd_started)
         self._run(
@@ -92,11 +95,13 @@ class FirstNode:
     def _api_started(self, process: subprocess.Popen[bytes]) -> None:
         alive = lambda: process.poll() is None  # noqa: E731
         wait_for_api(self.config, serving=True, alive=alive)
-        if not self._manifests.is_set():
-            admin = Api(self.config.api_outside, identity("admin"), timeout=30)
-            for manifest in self.config.manifests:
+        admin = Api(self.config.api_outside, identity("admin"), timeout=30)
+        for manifest in self.config.manifests:
+            # What names the cluster's authority is applied at each start: the authority may be another since.
+            if _is_signed(manifest) or not self._manifests.is_set():
                 self._apply(admin, manifest, alive)
-            admin.close()
+        admin.close()
+        if not self._manifests.is_set():
             self._manifests.set()
             self.status.mark("manifests")
         wait_for_api(self.config, alive=alive)
@@ -124,9 +129,14 @@ class FirstNode:
             raise TimedOut(f"not within {self.config.patience:g} s: the cluster's own objects are applied")
 
 
+def _is_signed(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest names the cluster's authority, as metrics-server's APIService does."""
+    return bool(manifest.get("spec", {}).get("caBundle"))
+
+
 def _signed_now(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest that names the cluster's authority names the one of now: it may have been replaced since."""
-    if not manifest.get("spec", {}).get("caBundle"):
+    """A manifest with the authority of now, where it names one."""
+    if not _is_signed(manifest):
         return manifest
     authority = base64.b64encode((PKI / "ca.crt").read_bytes()).decode()
     return {**manifest, "spec": {**manifest["spec"], "caBundle": authority}}

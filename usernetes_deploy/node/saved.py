@@ -13,7 +13,6 @@ import http.client
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from usernetes_deploy.node import control
 from usernetes_deploy.node.config import PKI, NodeConfig
 from usernetes_deploy.node.control_plane import ETCD_PORT
 from usernetes_deploy.node.filesystem import VOLUMES
+from usernetes_deploy.waiting import retry
 
 SAVE, RESUME = "save", "resume"
 OBJECTS = "objects.jsonl.gz"  # a line an object of the store: [key, value], both in base64
@@ -116,17 +116,9 @@ def load(config: NodeConfig, netns: Path) -> int:
 
 def _load(source: Path) -> int:
     store, count = Store(), 0
-    ends = time.monotonic() + PATIENCE
     with gzip.open(source, "rt", encoding="ascii") as file:
         for some in batches(json.loads(line) for line in file):
-            while True:
-                try:
-                    store.put(some)
-                    break
-                except UsernetesError:  # it has no leader yet
-                    if time.monotonic() > ends:
-                        raise
-                    time.sleep(0.05)
+            retry(lambda some=some: store.put(some), PATIENCE, pause=0.05)  # type: ignore[misc]  # it may have no leader yet
             count += len(some)
     return count
 

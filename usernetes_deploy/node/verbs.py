@@ -85,13 +85,15 @@ def status(directory: Path, *, brief: bool = False) -> dict[str, Any]:
     """
     folder.check(directory)
     keeper = folder.read(directory / folder.KEEPER)
-    node = folder.read(directory / "status.json")
     if keeper and not brief:
         try:
             node = ask(directory / SUPERVISOR, {"verb": "status"})
         except UsernetesError:  # what it wrote may be of a life that is over
             silent = "it does not answer: it is being started, or it hangs"
+            node = folder.read(directory / "status.json")
             node = {**node, "problems": [*node.get("problems", []), silent]} if node else None
+    else:
+        node = folder.read(directory / "status.json")
     if keeper is not None:
         keeper["alive"] = start_time(keeper["pid"]) == keeper["startTime"]
     return {"keeper": keeper, "node": node, "log": tail(directory / "logs" / "node.log", 5)}

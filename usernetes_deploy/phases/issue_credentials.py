@@ -98,10 +98,10 @@ def configurations(up: BringUp, credentials: Credentials) -> list[NodeConfig]:
     """What each node that comes will be told."""
     busybox, _ = up.bundle.image("busybox")
     counted = all(member.at.cgroups == "delegated" for member in up.newcomers)
-    authority, policies = credentials.authority, in_force(up.spec.policies)
-    objects = (
-        [] if up.others else first_objects(up.spec, up.plan, authority, busybox, counted=counted, policies=policies)
-    )
+    objects = []
+    if not up.others:
+        authority, policies = credentials.authority, in_force(up.spec.policies)
+        objects = first_objects(up.spec, up.plan, authority, busybox, counted=counted, policies=policies)
     return [
         node_config(
             member,

@@ -9,13 +9,16 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from usernetes_deploy import schema
 from usernetes_deploy.access.policies.document import Policy, Source, mistakes, parse
 from usernetes_deploy.errors import SpecError, UsageError, UsernetesError
+
+if TYPE_CHECKING:
+    from usernetes_deploy.cluster.state import ClusterState
 
 SITE = Path("/etc/usernetes/policy.yaml")  # nothing of a user's says where it is: no flag, no variable
 API_VERSION = "usernetes.dev/v1alpha1"
@@ -26,6 +29,11 @@ ROOT = 0
 def in_force(policies: Sequence[Any], file: Path = SITE) -> list[Policy]:
     """The policies of the site and those of a spec. Raises `UsernetesError` where the site's cannot be relied on."""
     return [*site_policies(file), *parse(list(policies), "spec")]
+
+
+def of_cluster(state: ClusterState) -> list[Policy]:
+    """The policies that are in force for a cluster: the site's of now, and those of its spec. Raises as `in_force`."""
+    return in_force(state.read()["spec"].get("policies", ()))
 
 
 def site_policies(file: Path = SITE, owner: int = ROOT) -> list[Policy]:

@@ -24,13 +24,14 @@ from usernetes_deploy.waiting import until
 
 SECONDS = 30.0
 DENIED = re.compile(r"denied request: (policy .*)", re.DOTALL)
-COLLECTIONS = ("/api/v1/pods", "/api/v1/services", "/api/v1/persistentvolumes", "/apis/node.k8s.io/v1/runtimeclasses")
-KINDS = {
-    "pods": "Pod",
-    "services": "Service",
-    "persistentvolumes": "PersistentVolume",
-    "runtimeclasses": "RuntimeClass",
+COLLECTIONS = {  # what policies look at -> (apiVersion, kind), which lists do not say of their items
+    "/api/v1/pods": ("v1", "Pod"),
+    "/api/v1/services": ("v1", "Service"),
+    "/api/v1/persistentvolumes": ("v1", "PersistentVolume"),
+    "/apis/node.k8s.io/v1/runtimeclasses": ("node.k8s.io/v1", "RuntimeClass"),
 }
+WITHOUT_NAMESPACE = ("PersistentVolume", "RuntimeClass")
+WANTED = ("taken", "refused")
 PROVISIONED = "pv.kubernetes.io/provisioned-by"
 Object = Mapping[str, Any]
 
@@ -80,9 +81,6 @@ def read_tests(text: str, name: str) -> Tests:
     return Tests(document.get("taken") or [], document.get("refused") or [])
 
 
-WANTED = ("taken", "refused")
-
-
 def run_tests(api: Api, policies: Sequence[Policy], tests: Tests) -> list[Outcome]:
     """Try every object of the tests. Raises `UsernetesError` where something else than a policy refuses one."""
     with _in_force(api, policies) as mark:
@@ -97,12 +95,10 @@ def refused_of_running(api: Api, policies: Sequence[Policy]) -> list[Outcome]:
     """Those of the cluster's objects that these policies would refuse."""
     found = []
     with _in_force(api, policies) as mark:
-        for collection in COLLECTIONS:
+        for collection, (version, kind) in COLLECTIONS.items():
             for item in api.get(collection)["items"]:
                 if (item["metadata"].get("annotations") or {}).get(PROVISIONED) == PROVISIONER:
                     continue  # made by a part of the cluster, which no policy binds
-                kind = KINDS[collection.rpartition("/")[2]]
-                version = "node.k8s.io/v1" if kind == "RuntimeClass" else "v1"
                 whole = {"apiVersion": version, "kind": kind, "metadata": item["metadata"]}
                 patch = {"metadata": {"annotations": {rules.TRIAL: mark}}}
                 path = f"{path_of(whole)}?dryRun=All"
@@ -119,9 +115,8 @@ def shown(item: Object) -> str:
     'pod b/a'
     """
     metadata = item["metadata"]
-    return f"{item['kind'].lower()} {metadata.get('namespace', 'default')}/{metadata['name']}".replace(
-        " default/", " " if item["kind"] in ("PersistentVolume", "RuntimeClass") else " default/"
-    )
+    where = "" if item["kind"] in WITHOUT_NAMESPACE else f"{metadata.get('namespace', 'default')}/"
+    return f"{item['kind'].lower()} {where}{metadata['name']}"
 
 
 @contextlib.contextmanager

@@ -67,6 +67,11 @@ func startKubelet(t *testing.T, folder string) (*kubelet, *grpc.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveKubelet(t, listener)
+}
+
+func serveKubelet(t *testing.T, listener net.Listener) (*kubelet, *grpc.Server) {
+	t.Helper()
 	one := &kubelet{seen: make(chan string, 4)}
 	server := grpc.NewServer()
 	v1beta1.RegisterRegistrationServer(server, one)
@@ -230,11 +235,7 @@ func TestAKubeletThatDoesNotListenYetIsAskedAgainSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := &kubelet{seen: make(chan string, 4)}
-	server := grpc.NewServer()
-	v1beta1.RegisterRegistrationServer(server, one)
-	go func() { _ = server.Serve(listener) }()
-	defer server.Stop()
+	one, _ := serveKubelet(t, listener)
 	if got := await(t, one.seen); got != "usernetes.dev/one usernetes-one.sock" {
 		t.Errorf("got %s", got)
 	}
