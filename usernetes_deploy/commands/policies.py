@@ -106,7 +106,7 @@ def test(
       usernetes policy test --file new-policy.yaml --running
     """
     if not objects and not running:
-        raise UsageError("there is nothing to try", remedy="--objects FILE, or --running")
+        raise UsageError("there is nothing to try", remedy="usernetes policy test --running, or --objects FILE")
     tests = trial.read_tests(content(objects), objects) if objects else None
     state = chosen(cluster)
     policies = policies_of(file) if file else of_cluster(state)
