@@ -318,7 +318,10 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture(scope="session")
 def cluster(account: Account, registry: Registry) -> Cluster:
-    """Two nodes with everything switched on; the tests that use it leave it as it was."""
+    """Two nodes with everything switched on; the tests that use it leave it as it was.
+
+    `test_cluster_restarts` ends it at its end: files that use it have names that come before that one's.
+    """
     shared = account.home / "shared"
     shared.mkdir()
     os.chown(shared, account.uid, group_of(account.uid))

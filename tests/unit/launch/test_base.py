@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -61,6 +62,15 @@ def test_a_straggler_does_not_hold_up_the_end_of_the_process() -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: who started the tests in the background may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_waits_for_the_calls_that_were_begun() -> None:
     begun: list[str] = []
     ended: list[str] = []
